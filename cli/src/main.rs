@@ -1,0 +1,2 @@
+//! deepthin.
+fn main() {}

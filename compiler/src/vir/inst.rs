@@ -1,0 +1,402 @@
+//! The instructions of VIR, by operand shape; each comment is the meaning, lane by lane.
+
+use super::{BufferId, IndexId, ValueId};
+
+/// `base + Σ index * stride`: a linear expression over scalars and loop variables.
+/// In addresses the unit is bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Affine {
+    /// Constant part.
+    pub base: i64,
+    /// Index and factor, ascending by index, no zero factors, no index twice.
+    pub terms: Vec<(IndexId, i64)>,
+}
+
+/// A place in a buffer: `offset` bytes from its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// Byte offset; the verifier proves it in bounds and a multiple of the element size.
+    pub offset: Affine,
+}
+
+/// The type of a value: one element for each lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ty {
+    /// IEEE single.
+    F32,
+    /// 32-bit integer, two's complement, wrapping.
+    I32,
+    /// True or false.
+    Mask,
+}
+
+/// What a load or store moves for each lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Elem {
+    /// 4 bytes, an f32 value.
+    F32,
+    /// 4 bytes, an i32 value.
+    I32,
+    /// 2 bytes, zero-extended to an i32 value when loaded, cut to its low half when stored.
+    U16,
+}
+
+impl Elem {
+    /// Bytes in memory.
+    pub const fn bytes(self) -> u32 {
+        match self {
+            Elem::F32 | Elem::I32 => 4,
+            Elem::U16 => 2,
+        }
+    }
+    /// The type of the value loaded or stored.
+    pub const fn ty(self) -> Ty {
+        match self {
+            Elem::F32 => Ty::F32,
+            Elem::I32 | Elem::U16 => Ty::I32,
+        }
+    }
+}
+
+/// Operators on one operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnaryOp {
+    /// f32 → f32, IEEE square root.
+    Sqrt,
+    /// i32 → f32, to nearest even.
+    I32ToF32,
+    /// i32 → f32, same bits.
+    AsF32,
+    /// f32 → i32, same bits.
+    AsI32,
+    /// i32 (f16 bits in the low half, high half zero) → f32: the exact value, with subnormals,
+    /// infinities and NaN.
+    F16ToF32,
+    /// i32 (f16 bits in the low half, high half zero) → f32 by
+    /// `asf32((x << 16 >>s 3) & 0x8fffe000) * 2^112`: exact for finite halves (checked at load).
+    FiniteF16ToF32,
+    /// f32 → i32 holding f16 bits in the low half, to nearest even, overflow to infinity;
+    /// NaN to a NaN.
+    F32ToF16,
+}
+
+/// Operators on two operands of one type. `F` operators are on f32, `I` operators on i32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BinaryOp {
+    /// IEEE sum.
+    FAdd,
+    /// IEEE difference.
+    FSub,
+    /// IEEE product.
+    FMul,
+    /// IEEE quotient.
+    FDiv,
+    /// `a > b ? a : b`: the second operand where either is NaN or both are zero.
+    FMax,
+    /// `a < b ? a : b`: the second operand where either is NaN or both are zero.
+    FMin,
+    /// Wrapping sum.
+    IAdd,
+    /// Wrapping difference.
+    ISub,
+    /// Signed maximum.
+    IMax,
+    /// Bitwise and.
+    IAnd,
+    /// Bitwise or.
+    IOr,
+    /// Bitwise exclusive or.
+    IXor,
+}
+
+/// Shifts of i32 lanes by a constant of 0 to 31.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ShiftOp {
+    /// Left, zeros in.
+    Shl,
+    /// Right, zeros in.
+    Shr,
+    /// Right, sign in.
+    Sar,
+}
+
+/// Comparisons; all are false where an operand is NaN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CompareOp {
+    /// f32 `a < b`.
+    FLt,
+    /// f32 `a > b`.
+    FGt,
+    /// Signed i32 `a < b`.
+    ILt,
+    /// Signed i32 `a <= b`.
+    ILe,
+}
+
+/// Reductions over the lanes of one value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReduceOp {
+    /// f32 sum.
+    FAdd,
+    /// f32 maximum by [`BinaryOp::FMax`], lower lane as first operand.
+    FMax,
+}
+
+/// A loop bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bound {
+    /// A constant.
+    Const(u32),
+    /// The value of a scalar parameter (declared with `lo >= 0`).
+    Scalar(IndexId),
+    /// `clamp(scalar - minus, lo, hi)`: the part of a thread's share that falls in a window.
+    Clamp {
+        /// A scalar parameter.
+        scalar: IndexId,
+        /// Subtracted first.
+        minus: Affine,
+        /// Least result.
+        lo: u32,
+        /// Greatest result.
+        hi: u32,
+    },
+}
+
+/// A value that a loop carries from one iteration to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carried {
+    /// Inside the body: `init` in the first iteration, then the previous `next`.
+    pub param: ValueId,
+    /// Defined before the loop.
+    pub init: ValueId,
+    /// Defined in the body (or a param of this loop, or a value from outside).
+    pub next: ValueId,
+    /// After the loop: the last `next`, or `init` where no iteration ran.
+    pub result: ValueId,
+}
+
+/// One instruction. `dst` is defined exactly once.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Inst {
+    /// Every lane holds `bits`; a mask constant is 0 or 1.
+    Const {
+        /// Result; its type says how `bits` is read.
+        dst: ValueId,
+        /// The 32 bits of every lane.
+        bits: u32,
+    },
+    /// Lane i holds i.
+    Iota {
+        /// Result, i32.
+        dst: ValueId,
+    },
+    /// Every lane holds the value of `index`, which the verifier proves to fit an i32.
+    Index {
+        /// Result, i32.
+        dst: ValueId,
+        /// The expression.
+        index: Affine,
+    },
+    /// Lane i < `count` holds the element at `at + i * elem.bytes()`, later lanes hold 0.
+    /// Nothing past `count` elements is touched.
+    Load {
+        /// Result, of the element's type.
+        dst: ValueId,
+        /// Element in memory.
+        elem: Elem,
+        /// First element.
+        at: Address,
+        /// Lanes loaded, 1 to the lane count.
+        count: u32,
+    },
+    /// Every lane holds the one element at `at`.
+    Splat {
+        /// Result, of the element's type.
+        dst: ValueId,
+        /// Element in memory.
+        elem: Elem,
+        /// The element.
+        at: Address,
+    },
+    /// Writes lane i < `count` to `at + i * stride`.
+    Store {
+        /// Value, of the element's type.
+        src: ValueId,
+        /// Element in memory.
+        elem: Elem,
+        /// Place of lane 0.
+        at: Address,
+        /// Bytes from one lane's place to the next; at least the element's size.
+        stride: u32,
+        /// Lanes stored, 1 to the lane count.
+        count: u32,
+    },
+    /// `dst = op(src)`.
+    Unary {
+        /// Result.
+        dst: ValueId,
+        /// Operator.
+        op: UnaryOp,
+        /// Operand.
+        src: ValueId,
+    },
+    /// `dst = op(lhs, rhs)`.
+    Binary {
+        /// Result.
+        dst: ValueId,
+        /// Operator.
+        op: BinaryOp,
+        /// First operand.
+        lhs: ValueId,
+        /// Second operand.
+        rhs: ValueId,
+    },
+    /// `dst = src op amount`.
+    Shift {
+        /// Result, i32.
+        dst: ValueId,
+        /// Operator.
+        op: ShiftOp,
+        /// Operand, i32.
+        src: ValueId,
+        /// 0 to 31.
+        amount: u32,
+    },
+    /// `dst = a * b + c`, rounded once.
+    Fma {
+        /// Result, f32.
+        dst: ValueId,
+        /// First factor.
+        a: ValueId,
+        /// Second factor.
+        b: ValueId,
+        /// Addend.
+        c: ValueId,
+    },
+    /// `dst = lhs op rhs`, a mask.
+    Compare {
+        /// Result, mask.
+        dst: ValueId,
+        /// Operator.
+        op: CompareOp,
+        /// First operand.
+        lhs: ValueId,
+        /// Second operand.
+        rhs: ValueId,
+    },
+    /// `dst = mask ? on : off`.
+    Select {
+        /// Result, of the type of `on` and `off`.
+        dst: ValueId,
+        /// The mask.
+        mask: ValueId,
+        /// Taken where the mask is true.
+        on: ValueId,
+        /// Taken elsewhere.
+        off: ValueId,
+    },
+    /// Combines lane j with lane j + h for h = lanes/2, lanes/4, .., 1 and puts lane 0 of the
+    /// result in every lane.
+    Reduce {
+        /// Result, f32.
+        dst: ValueId,
+        /// Operator.
+        op: ReduceOp,
+        /// Operand, f32.
+        src: ValueId,
+    },
+    /// Runs `body` for `var = begin, begin + 1, ..` below `end`.
+    Loop {
+        /// The loop variable, visible in `body` alone.
+        var: IndexId,
+        /// First value.
+        begin: Bound,
+        /// One past the last value; no iteration where `end <= begin`.
+        end: Bound,
+        /// Values carried round.
+        carried: Vec<Carried>,
+        /// Instructions in order. Values defined here are visible here alone.
+        body: Vec<Inst>,
+    },
+}
+
+impl UnaryOp {
+    /// The type of the operand.
+    pub const fn operand_ty(self) -> Ty {
+        match self {
+            UnaryOp::Sqrt | UnaryOp::AsI32 | UnaryOp::F32ToF16 => Ty::F32,
+            UnaryOp::I32ToF32 | UnaryOp::AsF32 | UnaryOp::F16ToF32 | UnaryOp::FiniteF16ToF32 => {
+                Ty::I32
+            }
+        }
+    }
+
+    /// The type of the result.
+    pub const fn result_ty(self) -> Ty {
+        match self {
+            UnaryOp::Sqrt
+            | UnaryOp::I32ToF32
+            | UnaryOp::AsF32
+            | UnaryOp::F16ToF32
+            | UnaryOp::FiniteF16ToF32 => Ty::F32,
+            UnaryOp::AsI32 | UnaryOp::F32ToF16 => Ty::I32,
+        }
+    }
+}
+
+impl BinaryOp {
+    /// The type of both operands and the result.
+    pub const fn ty(self) -> Ty {
+        match self {
+            BinaryOp::FAdd
+            | BinaryOp::FSub
+            | BinaryOp::FMul
+            | BinaryOp::FDiv
+            | BinaryOp::FMax
+            | BinaryOp::FMin => Ty::F32,
+            BinaryOp::IAdd
+            | BinaryOp::ISub
+            | BinaryOp::IMax
+            | BinaryOp::IAnd
+            | BinaryOp::IOr
+            | BinaryOp::IXor => Ty::I32,
+        }
+    }
+}
+
+impl Affine {
+    /// A constant.
+    pub fn constant(base: i64) -> Self {
+        Affine { base, terms: Vec::new() }
+    }
+
+    /// `index * factor`.
+    pub fn index(index: IndexId, factor: i64) -> Self {
+        Affine::constant(0).plus(index, factor)
+    }
+
+    /// This expression plus `index * factor`.
+    #[must_use]
+    pub fn plus(mut self, index: IndexId, factor: i64) -> Self {
+        match self.terms.binary_search_by_key(&index, |(i, _)| *i) {
+            Ok(at) => {
+                self.terms[at].1 += factor;
+                if self.terms[at].1 == 0 {
+                    self.terms.remove(at);
+                }
+            }
+            Err(at) if factor != 0 => self.terms.insert(at, (index, factor)),
+            Err(_) => {}
+        }
+        self
+    }
+
+    /// This expression plus a constant.
+    #[must_use]
+    pub fn offset(mut self, base: i64) -> Self {
+        self.base += base;
+        self
+    }
+}

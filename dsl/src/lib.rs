@@ -1,0 +1,3 @@
+//! The description language: `.thin` text to a checked [`Model`].
+pub mod model;
+pub use model::Model;
