@@ -1,1 +1,4 @@
-//! deepthin.
+//! The library behind the `deepthin` program: what a Rust program needs to use a model by name.
+
+pub mod catalog;
+pub mod fetch;

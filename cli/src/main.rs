@@ -1,2 +1,38 @@
-//! deepthin.
-fn main() {}
+//! The `deepthin` program: reads the command line, runs the verb, ends with its exit code.
+
+mod args;
+mod cmd;
+mod exit;
+mod input;
+mod interrupt;
+mod output;
+
+use std::panic;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::exit::{Exit, Failure};
+
+fn main() -> ExitCode {
+    panic::set_hook(Box::new(exit::report_panic));
+    match panic::catch_unwind(run) {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(failure)) => failure.report().into(),
+        Err(_) => Exit::Bug.into(), // the hook has told
+    }
+}
+
+/// Everything that may fail or panic.
+fn run() -> Result<Exit, Failure> {
+    match args::Cli::try_parse() {
+        Ok(cli) => cmd::run(cli.command),
+        Err(answer) => answer_from_clap(&answer),
+    }
+}
+
+/// Prints what clap has to say: help and version on stdout, usage errors on stderr.
+fn answer_from_clap(answer: &clap::Error) -> Result<Exit, Failure> {
+    answer.print().map_err(Failure::stdout)?;
+    Ok(if answer.use_stderr() { Exit::Usage } else { Exit::Success })
+}

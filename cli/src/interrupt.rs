@@ -1,0 +1,31 @@
+//! Ctrl-C: the first asks the running verb to stop cleanly, the second ends the process at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
+
+use crate::exit::{Exit, Failure};
+
+/// Whether Ctrl-C was pressed since [`Interrupt::watch`].
+#[derive(Debug, Clone)]
+pub(crate) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Takes over Ctrl-C for a verb that looks at [`Interrupt::requested`] several times a second.
+    /// Until then, and for the other verbs, it ends the process as the system does by default.
+    pub(crate) fn watch() -> Result<Interrupt, Failure> {
+        let pressed = Arc::new(AtomicBool::new(false));
+        // The actions run in this order: at the first signal the condition still is false.
+        flag::register_conditional_shutdown(SIGINT, Exit::Interrupted as i32, Arc::clone(&pressed))
+            .and_then(|_| flag::register(SIGINT, Arc::clone(&pressed)))
+            .map_err(|error| Failure::new(Exit::Io, format!("cannot watch for Ctrl-C: {error}")))?;
+        Ok(Interrupt(pressed))
+    }
+
+    /// Whether the user asked to stop.
+    pub(crate) fn requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
