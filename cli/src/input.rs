@@ -16,7 +16,7 @@ pub(crate) const MAX_DESCRIPTION: u64 = 1 << 20;
 pub(crate) fn read(path: &Path, what: &str, limit: u64) -> Result<Vec<u8>, Failure> {
     let kind = fs::metadata(path).map_err(|error| Failure::open(path, &error))?.file_type();
     if !kind.is_file() {
-        let found = if kind.is_dir() { "a directory" } else { "not a regular file" };
+        let found = if kind.is_dir() { "a directory" } else { "a pipe or a device" };
         let message = format!("{}: found {found}, expected {what}", path.display());
         return Err(Failure::new(Exit::NoInput, message).fix("name the file itself"));
     }
@@ -28,7 +28,7 @@ pub(crate) fn read(path: &Path, what: &str, limit: u64) -> Result<Vec<u8>, Failu
         .map_err(|error| Failure::read(path, &error))?;
     if bytes.len() as u64 > limit {
         let message = format!("{}: longer than {limit} bytes, the limit of {what}", path.display());
-        return Err(Failure::new(Exit::BadData, message).fix("name another file, or shorten it"));
+        return Err(Failure::new(Exit::BadData, message).fix("check that this is the file you meant"));
     }
     Ok(bytes)
 }

@@ -1,0 +1,86 @@
+//! The options that say which model a verb works on, and how it is to run.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// A model and its weights.
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// A catalog name (smollm2-135m), a GGUF file, or a description: FILE.thin, or FILE.thin:NAME
+    /// where the file holds several models
+    pub(crate) model: String,
+
+    /// GGUF file with the weights of a description, or in place of those of a catalog model
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
+
+    /// Draw the weights of a description at random; the same seed draws the same weights. Without
+    /// a tokenizer the bytes of a prompt are its token ids
+    #[arg(long, value_name = "SEED", conflicts_with = "weights")]
+    pub(crate) random: Option<u64>,
+}
+
+/// A model and how it is to run.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// Which model.
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    /// Number of threads [default: the processor cores that this process may use]
+    #[arg(short, long, value_name = "N", help_heading = RUNNING,
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+
+    /// Number of token positions to make room for [default: the model's own context]
+    #[arg(short, long, value_name = "N", help_heading = RUNNING,
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub(crate) context: Option<u32>,
+
+    /// Number format of activations, in place of the description's
+    #[arg(long, value_name = "FORMAT", help_heading = RUNNING)]
+    pub(crate) activations: Option<Activations>,
+
+    /// Number format of the KV cache, in place of the description's
+    #[arg(long, value_name = "FORMAT", help_heading = RUNNING)]
+    pub(crate) kv: Option<KvFormat>,
+
+    /// Instruction set to compile for [default: the best that this processor has]
+    #[arg(long, value_name = "ISA", help_heading = RUNNING)]
+    pub(crate) isa: Option<Isa>,
+}
+
+/// Heading of the options of [`ModelArgs`] in help texts.
+const RUNNING: &str = "How to run";
+
+/// Number formats of activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Activations {
+    /// 32-bit floats
+    F32,
+    /// 8-bit integers with a scale for each group
+    Q8,
+}
+
+/// Number formats of the KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KvFormat {
+    /// 32-bit floats
+    F32,
+    /// 16-bit floats
+    F16,
+    /// 8-bit integers with a scale for each group
+    Q8,
+}
+
+/// Instruction sets, by the back end that emits them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isa {
+    /// 128-bit vectors, through Cranelift
+    Clif128,
+    /// 256-bit vectors of x86-64
+    Avx2,
+    /// 512-bit vectors of x86-64
+    Avx512,
+}
