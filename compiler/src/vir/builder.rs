@@ -89,6 +89,13 @@ impl Builder {
         dst
     }
 
+    /// A mask constant.
+    pub fn mask(&mut self, on: bool) -> ValueId {
+        let dst = self.value(Ty::Mask);
+        self.push(Inst::Const { dst, bits: u32::from(on) });
+        dst
+    }
+
     /// Lane numbers.
     pub fn iota(&mut self) -> ValueId {
         let dst = self.value(Ty::I32);

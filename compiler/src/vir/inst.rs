@@ -1,8 +1,8 @@
 //! The instructions of VIR, by operand shape; each comment is the meaning, lane by lane.
 
-use super::{BufferId, IndexId, ValueId};
+use super::{BinaryOp, BufferId, CompareOp, Elem, IndexId, ReduceOp, ShiftOp, UnaryOp, ValueId};
 
-/// `base + Σ index * stride`: a linear expression over scalars and loop variables.
+/// `base + Σ index * factor`: a linear expression over scalars and loop variables.
 /// In addresses the unit is bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Affine {
@@ -19,129 +19,6 @@ pub struct Address {
     pub buffer: BufferId,
     /// Byte offset; the verifier proves it in bounds and a multiple of the element size.
     pub offset: Affine,
-}
-
-/// The type of a value: one element for each lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ty {
-    /// IEEE single.
-    F32,
-    /// 32-bit integer, two's complement, wrapping.
-    I32,
-    /// True or false.
-    Mask,
-}
-
-/// What a load or store moves for each lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Elem {
-    /// 4 bytes, an f32 value.
-    F32,
-    /// 4 bytes, an i32 value.
-    I32,
-    /// 2 bytes, zero-extended to an i32 value when loaded, cut to its low half when stored.
-    U16,
-}
-
-impl Elem {
-    /// Bytes in memory.
-    pub const fn bytes(self) -> u32 {
-        match self {
-            Elem::F32 | Elem::I32 => 4,
-            Elem::U16 => 2,
-        }
-    }
-    /// The type of the value loaded or stored.
-    pub const fn ty(self) -> Ty {
-        match self {
-            Elem::F32 => Ty::F32,
-            Elem::I32 | Elem::U16 => Ty::I32,
-        }
-    }
-}
-
-/// Operators on one operand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum UnaryOp {
-    /// f32 → f32, IEEE square root.
-    Sqrt,
-    /// i32 → f32, to nearest even.
-    I32ToF32,
-    /// i32 → f32, same bits.
-    AsF32,
-    /// f32 → i32, same bits.
-    AsI32,
-    /// i32 (f16 bits in the low half, high half zero) → f32: the exact value, with subnormals,
-    /// infinities and NaN.
-    F16ToF32,
-    /// i32 (f16 bits in the low half, high half zero) → f32 by
-    /// `asf32((x << 16 >>s 3) & 0x8fffe000) * 2^112`: exact for finite halves (checked at load).
-    FiniteF16ToF32,
-    /// f32 → i32 holding f16 bits in the low half, to nearest even, overflow to infinity;
-    /// NaN to a NaN.
-    F32ToF16,
-}
-
-/// Operators on two operands of one type. `F` operators are on f32, `I` operators on i32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BinaryOp {
-    /// IEEE sum.
-    FAdd,
-    /// IEEE difference.
-    FSub,
-    /// IEEE product.
-    FMul,
-    /// IEEE quotient.
-    FDiv,
-    /// `a > b ? a : b`: the second operand where either is NaN or both are zero.
-    FMax,
-    /// `a < b ? a : b`: the second operand where either is NaN or both are zero.
-    FMin,
-    /// Wrapping sum.
-    IAdd,
-    /// Wrapping difference.
-    ISub,
-    /// Signed maximum.
-    IMax,
-    /// Bitwise and.
-    IAnd,
-    /// Bitwise or.
-    IOr,
-    /// Bitwise exclusive or.
-    IXor,
-}
-
-/// Shifts of i32 lanes by a constant of 0 to 31.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ShiftOp {
-    /// Left, zeros in.
-    Shl,
-    /// Right, zeros in.
-    Shr,
-    /// Right, sign in.
-    Sar,
-}
-
-/// Comparisons; all are false where an operand is NaN.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CompareOp {
-    /// f32 `a < b`.
-    FLt,
-    /// f32 `a > b`.
-    FGt,
-    /// Signed i32 `a < b`.
-    ILt,
-    /// Signed i32 `a <= b`.
-    ILe,
-}
-
-/// Reductions over the lanes of one value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ReduceOp {
-    /// f32 sum.
-    FAdd,
-    /// f32 maximum by [`BinaryOp::FMax`], lower lane as first operand.
-    FMax,
 }
 
 /// A loop bound.
@@ -322,46 +199,24 @@ pub enum Inst {
     },
 }
 
-impl UnaryOp {
-    /// The type of the operand.
-    pub const fn operand_ty(self) -> Ty {
+impl Inst {
+    /// The instruction's word in texts; operators have their own.
+    pub const fn name(&self) -> &'static str {
         match self {
-            UnaryOp::Sqrt | UnaryOp::AsI32 | UnaryOp::F32ToF16 => Ty::F32,
-            UnaryOp::I32ToF32 | UnaryOp::AsF32 | UnaryOp::F16ToF32 | UnaryOp::FiniteF16ToF32 => {
-                Ty::I32
-            }
-        }
-    }
-
-    /// The type of the result.
-    pub const fn result_ty(self) -> Ty {
-        match self {
-            UnaryOp::Sqrt
-            | UnaryOp::I32ToF32
-            | UnaryOp::AsF32
-            | UnaryOp::F16ToF32
-            | UnaryOp::FiniteF16ToF32 => Ty::F32,
-            UnaryOp::AsI32 | UnaryOp::F32ToF16 => Ty::I32,
-        }
-    }
-}
-
-impl BinaryOp {
-    /// The type of both operands and the result.
-    pub const fn ty(self) -> Ty {
-        match self {
-            BinaryOp::FAdd
-            | BinaryOp::FSub
-            | BinaryOp::FMul
-            | BinaryOp::FDiv
-            | BinaryOp::FMax
-            | BinaryOp::FMin => Ty::F32,
-            BinaryOp::IAdd
-            | BinaryOp::ISub
-            | BinaryOp::IMax
-            | BinaryOp::IAnd
-            | BinaryOp::IOr
-            | BinaryOp::IXor => Ty::I32,
+            Inst::Const { .. } => "const",
+            Inst::Iota { .. } => "iota",
+            Inst::Index { .. } => "index",
+            Inst::Load { .. } => "load",
+            Inst::Splat { .. } => "splat",
+            Inst::Store { .. } => "store",
+            Inst::Unary { op, .. } => op.name(),
+            Inst::Binary { op, .. } => op.name(),
+            Inst::Shift { op, .. } => op.name(),
+            Inst::Fma { .. } => "fma",
+            Inst::Compare { op, .. } => op.name(),
+            Inst::Select { .. } => "select",
+            Inst::Reduce { op, .. } => op.name(),
+            Inst::Loop { .. } => "loop",
         }
     }
 }
@@ -377,12 +232,12 @@ impl Affine {
         Affine::constant(0).plus(index, factor)
     }
 
-    /// This expression plus `index * factor`.
+    /// This expression plus `index * factor`. Saturates: rule V-11 refuses such factors.
     #[must_use]
     pub fn plus(mut self, index: IndexId, factor: i64) -> Self {
         match self.terms.binary_search_by_key(&index, |(i, _)| *i) {
             Ok(at) => {
-                self.terms[at].1 += factor;
+                self.terms[at].1 = self.terms[at].1.saturating_add(factor);
                 if self.terms[at].1 == 0 {
                     self.terms.remove(at);
                 }
@@ -393,10 +248,10 @@ impl Affine {
         self
     }
 
-    /// This expression plus a constant.
+    /// This expression plus a constant. Saturates: rule V-11 refuses such constants.
     #[must_use]
     pub fn offset(mut self, base: i64) -> Self {
-        self.base += base;
+        self.base = self.base.saturating_add(base);
         self
     }
 }
