@@ -1,0 +1,275 @@
+//! Reads single values: counts, reals, and the forms that a key takes.
+
+use crate::ast::{Argument, Ident, Value, ValueKind};
+use crate::diagnostic::{Code, Problem, Span};
+use crate::number::{self, BadCount, grouped};
+use crate::source::Source;
+use crate::suggest::{join, join_names, nearest_name};
+
+use super::draft::Slot;
+use super::vocabulary::{CountKey, Form, home, later};
+
+/// A value that names one of its key's forms.
+pub(super) struct Taken<'a, 's> {
+    pub(super) form: Form,
+    pub(super) name: Ident<'s>,
+    /// The items of `order [..]`.
+    pub(super) items: &'a [Value<'s>],
+    arguments: Vec<(&'static str, &'a Value<'s>)>,
+    /// Whether an argument was wrong, so that a missing one is no news.
+    broken: bool,
+}
+
+/// Collects what is wrong while it reads.
+pub(super) struct Reader<'a, 's> {
+    pub(super) source: &'a Source<'s>,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl<'s> Reader<'_, 's> {
+    pub(super) fn report(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Reports a name that was given before.
+    pub(super) fn duplicate(&mut self, what: &str, name: Ident<'_>, first: Span) {
+        let place = self.source.place(first);
+        let message = format!("duplicate {what} `{}`, first given at {place}", name.text);
+        let problem = Problem::new(Code::Duplicate, name.span, message);
+        self.report(problem.help("keep one of the two"));
+    }
+
+    /// Reports a name that is none of `known`; the known one that was meant, if that is plain.
+    pub(super) fn unknown(
+        &mut self,
+        what: &str,
+        place: &str,
+        name: Ident<'_>,
+        known: &[&'static str],
+    ) -> Option<&'static str> {
+        let listed = format!("`{place}` takes {}", join_names(known, "and"));
+        if let Some(feature) = later(place, name.text) {
+            self.not_yet(name.span, feature, &listed);
+            return None;
+        }
+        let meant = nearest_name(name.text, known);
+        let hint = match (meant, home(name.text)) {
+            (_, Some(home)) => format!("`{}` belongs into `{home}`", name.text),
+            (Some(meant), None) => format!("did you mean `{meant}`?"),
+            (None, None) => listed,
+        };
+        let message = format!("unknown {what} `{}` in `{place}`", name.text);
+        self.report(Problem::new(Code::UnknownKey, name.span, message).help(hint));
+        meant
+    }
+
+    /// Reports a part of the language that is not there yet, and what is.
+    pub(super) fn not_yet(&mut self, span: Span, feature: &str, instead: &str) {
+        let message = format!("{feature} is not supported yet");
+        self.report(Problem::new(Code::NotYet, span, message).help(instead));
+    }
+
+    /// A count within the limits of its key.
+    pub(super) fn count(&mut self, value: &Value<'_>, key: CountKey) -> Slot<u32> {
+        let CountKey { name, min, max, example } = key;
+        let ValueKind::Number(literal) = value.kind else {
+            self.no_number(value, name, "a count", example);
+            return Slot::Broken;
+        };
+        let read = number::count(literal);
+        let fits = read.ok().and_then(|n| u32::try_from(n).ok());
+        if let Some(n) = fits.filter(|n| (min..=max).contains(n)) {
+            return Slot::Given(n, value.span);
+        }
+        let shown = clipped(literal);
+        let problem = if read == Err(BadCount::Malformed) {
+            let message = format!("`{shown}` is no count");
+            let hint = "write digits, `_` between them, and K, M or G for a thousand, a million \
+                        or a billion: `32_000`, `32K`";
+            Problem::new(Code::Number, value.span, message).help(hint)
+        } else {
+            // Beyond any 64-bit count it is the literal itself that is wrong.
+            let code = if read.is_ok() { Code::Range } else { Code::Number };
+            let limits = format!("{}..={}", grouped(min.into()), grouped(max.into()));
+            let message = format!("{name} `{shown}` is out of range {limits}");
+            Problem::new(code, value.span, message).help(format!("for example `{example}`"))
+        };
+        self.report(problem);
+        Slot::Broken
+    }
+
+    /// A finite real above zero, in the type that the model keeps it in.
+    pub(super) fn positive<T>(&mut self, value: &Value<'_>, name: &str, example: &str) -> Slot<T>
+    where
+        T: std::str::FromStr + Into<f64> + Copy,
+    {
+        let ValueKind::Number(literal) = value.kind else {
+            self.no_number(value, name, "a number", example);
+            return Slot::Broken;
+        };
+        let shown = clipped(literal);
+        let read = number::real(literal).and_then(|text| text.parse::<T>().ok());
+        let problem = match read.map(|real| (real, real.into())) {
+            None => Problem::new(Code::Number, value.span, format!("`{shown}` is no number")).help(
+                "write digits, a fraction and an exponent as needed: `10_000`, `0.5`, `1e-5`",
+            ),
+            Some((_, wide)) if wide.is_infinite() => {
+                let message = format!("{name} `{shown}` is out of range of its type");
+                Problem::new(Code::Number, value.span, message)
+                    .help(format!("for example `{example}`"))
+            }
+            Some((_, wide)) if wide <= 0.0 => {
+                let zero =
+                    if literal.starts_with('-') { "" } else { ", to the precision of its type" };
+                let message = format!("{name} `{shown}` is not above zero{zero}");
+                Problem::new(Code::Positive, value.span, message)
+                    .help(format!("for example `{example}`"))
+            }
+            Some((real, _)) => return Slot::Given(real, value.span),
+        };
+        self.report(problem);
+        Slot::Broken
+    }
+
+    fn no_number(&mut self, value: &Value<'_>, name: &str, what: &str, example: &str) {
+        let hint = format!("for example `{example}`");
+        match &value.kind {
+            ValueKind::Arithmetic => self.not_yet(value.span, "arithmetic", &hint),
+            ValueKind::Call { name, .. } if matches!(name.text, "round_up" | "min" | "max") => {
+                self.not_yet(value.span, "arithmetic", &hint);
+            }
+            _ => {
+                let message = format!("`{name}` takes {what}, found {}", found(value));
+                self.report(Problem::new(Code::WrongValue, value.span, message).help(hint));
+            }
+        }
+    }
+
+    /// The form that a value names, among those that its key takes.
+    pub(super) fn take<'a>(
+        &mut self,
+        key: &str,
+        value: &'a Value<'s>,
+        forms: &[Form],
+    ) -> Option<Taken<'a, 's>> {
+        let nothing: (&[Argument<'_>], &[Value<'_>]) = (&[], &[]);
+        let (name, (arguments, items)) = match &value.kind {
+            ValueKind::Word(text) => (Ident { text, span: value.span }, nothing),
+            ValueKind::Call { name, arguments } => (*name, (arguments.as_slice(), nothing.1)),
+            ValueKind::List { name, items } => (*name, (nothing.0, items.as_slice())),
+            ValueKind::Number(_) | ValueKind::Section(_) | ValueKind::Arithmetic => {
+                self.wrong_form(key, value, None, forms);
+                return None;
+            }
+        };
+        let Some(form) = forms.iter().find(|form| form.name == name.text).copied() else {
+            self.wrong_form(key, value, Some(name), forms);
+            return None;
+        };
+        let is_list = matches!(value.kind, ValueKind::List { .. });
+        if is_list != (form.name == "order")
+            || (form.parameters.is_empty() && !arguments.is_empty())
+        {
+            let message =
+                format!("`{}` is written `{}`, found {}", name.text, form.example, found(value));
+            self.report(
+                Problem::new(Code::WrongValue, value.span, message).help("remove what differs"),
+            );
+            return None;
+        }
+        let mut taken = Taken { form, name, items, arguments: Vec::new(), broken: false };
+        arguments.iter().for_each(|argument| self.argument(&mut taken, argument));
+        Some(taken)
+    }
+
+    /// Sorts one argument to its parameter; a bare value goes to a form's only parameter.
+    fn argument<'a>(&mut self, taken: &mut Taken<'a, 's>, argument: &'a Argument<'s>) {
+        let form = taken.form;
+        let value = &argument.value;
+        let name = match (argument.name, form.parameters) {
+            (Some(name), _) => name,
+            (None, [only]) => {
+                if let ValueKind::Word(word) = value.kind
+                    && let Some(feature) = later(form.name, word)
+                {
+                    taken.broken = true;
+                    return self.not_yet(value.span, feature, &format!("`{}`", form.example));
+                }
+                Ident { text: only, span: value.span }
+            }
+            (None, _) => {
+                taken.broken = true;
+                let message = format!("`{}` takes its arguments by name", form.name);
+                let problem = Problem::new(Code::WrongValue, value.span, message);
+                return self.report(problem.help(format!("`{}`", form.example)));
+            }
+        };
+        let Some(parameter) = form.parameters.iter().find(|p| **p == name.text) else {
+            taken.broken = true;
+            self.unknown("argument", form.name, name, form.parameters);
+            return;
+        };
+        match taken.arguments.iter().find(|(p, _)| p == parameter) {
+            Some((_, first)) => self.duplicate("argument", name, first.span),
+            None => taken.arguments.push((parameter, value)),
+        }
+    }
+
+    fn wrong_form(
+        &mut self,
+        key: &str,
+        value: &Value<'_>,
+        name: Option<Ident<'_>>,
+        forms: &[Form],
+    ) {
+        let examples: Vec<String> =
+            forms.iter().map(|form| format!("`{}`", form.example)).collect();
+        let takes = format!("`{key}` takes {}", join(&examples, "or"));
+        let names: Vec<&'static str> = forms.iter().map(|form| form.name).collect();
+        if let Some(feature) = name.and_then(|name| later(key, name.text)) {
+            return self.not_yet(value.span, feature, &takes);
+        }
+        let span = name.map_or(value.span, |name| name.span);
+        let hint = match name.and_then(|name| nearest_name(name.text, &names)) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => {
+                format!("for example `{key} {}`", forms.first().map_or("", |form| form.example))
+            }
+        };
+        let message = format!("{takes}, found {}", found(value));
+        self.report(Problem::new(Code::WrongValue, span, message).help(hint));
+    }
+}
+
+impl<'a, 's> Taken<'a, 's> {
+    /// The argument of a parameter.
+    pub(super) fn argument(&self, parameter: &str) -> Option<&'a Value<'s>> {
+        self.arguments.iter().find(|(p, _)| *p == parameter).map(|(_, value)| *value)
+    }
+
+    /// What a parameter without an argument counts as.
+    pub(super) fn missing<T>(&self) -> Slot<T> {
+        if self.broken { Slot::Broken } else { Slot::Absent }
+    }
+}
+
+/// A value in words.
+fn found(value: &Value<'_>) -> String {
+    match &value.kind {
+        ValueKind::Number(text) | ValueKind::Word(text) => format!("`{}`", clipped(text)),
+        ValueKind::Call { name, .. } => format!("`{}(..)`", clipped(name.text)),
+        ValueKind::List { name, .. } => format!("`{} [..]`", clipped(name.text)),
+        ValueKind::Section(_) => "a section `{ .. }`".into(),
+        ValueKind::Arithmetic => "an expression".into(),
+    }
+}
+
+/// A literal or a name at a length that a message can hold.
+pub(super) fn clipped(text: &str) -> String {
+    const MOST: usize = 40;
+    if text.len() <= MOST {
+        text.to_owned()
+    } else {
+        text.chars().take(MOST).chain("..".chars()).collect()
+    }
+}

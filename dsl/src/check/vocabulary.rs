@@ -1,0 +1,137 @@
+//! The words of the language: keys, forms, their limits, and what is planned for later.
+
+/// A key that takes a count.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CountKey {
+    pub(super) name: &'static str,
+    pub(super) min: u32,
+    pub(super) max: u32,
+    /// A complete use, for hints.
+    pub(super) example: &'static str,
+}
+
+const fn count(name: &'static str, max: u32, example: &'static str) -> CountKey {
+    CountKey { name, min: 1, max, example }
+}
+
+pub(super) const VOCAB: CountKey = count("vocab", 1 << 20, "vocab 32_000");
+pub(super) const CONTEXT: CountKey = count("context", 1 << 24, "context 2_048");
+pub(super) const WIDTH: CountKey = count("width", 1 << 16, "width 576");
+pub(super) const DEPTH: CountKey = count("depth", MAX_APPLICATIONS, "depth 30");
+pub(super) const HEADS: CountKey = count("heads", 1 << 10, "heads: 9");
+pub(super) const KV_HEADS: CountKey = count("kv_heads", 1 << 10, "kv_heads: 3");
+pub(super) const HEAD_DIM: CountKey =
+    CountKey { name: "head_dim", min: 2, max: 1 << 10, example: "head_dim: 64" };
+pub(super) const HIDDEN: CountKey = count("hidden", 1 << 18, "hidden: 1_536");
+pub(super) const GROUP: CountKey = count("group", 1 << 12, "group: 32");
+pub(super) const TIMES: CountKey = count("n", MAX_APPLICATIONS, "immediate(2)");
+
+/// Most applications of blocks in one pass: depth after sharing.
+pub(super) const MAX_APPLICATIONS: u32 = 4_096;
+
+/// Most scalars that a model keeps.
+pub const MAX_PARAMETERS: u64 = 8_000_000_000;
+
+/// Most models in one file.
+pub(super) const MAX_MODELS: usize = 256;
+
+/// Defaults of the values that a description may leave out.
+pub(super) const DEFAULT_EPS: f32 = 1e-5;
+pub(super) const DEFAULT_GROUP: u32 = 32;
+
+/// The keys of a model.
+pub(super) const MODEL_KEYS: [&str; 8] =
+    ["vocab", "context", "width", "depth", "block", "embeddings", "sharing", "storage"];
+
+/// The keys of `block`.
+pub(super) const BLOCK_KEYS: [&str; 4] = ["norm", "attention", "position", "ffn"];
+
+/// The keys of `storage`.
+pub(super) const STORAGE_KEYS: [&str; 4] = ["blocks", "embeddings", "kv_cache", "activations"];
+
+/// A value written as a call: its name and its arguments.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Form {
+    pub(super) name: &'static str,
+    pub(super) parameters: &'static [&'static str],
+    /// A complete use, for hints.
+    pub(super) example: &'static str,
+}
+
+const fn form(
+    name: &'static str,
+    parameters: &'static [&'static str],
+    example: &'static str,
+) -> Form {
+    Form { name, parameters, example }
+}
+
+pub(super) const NORM: [Form; 1] = [form("rms", &["eps"], "rms(eps: 1e-5)")];
+pub(super) const ATTENTION: [Form; 1] =
+    [form("gqa", &["heads", "kv_heads", "head_dim"], "gqa(heads: 9, kv_heads: 3)")];
+pub(super) const POSITION: [Form; 1] = [form("rope", &["theta"], "rope(theta: 10_000)")];
+pub(super) const FFN: [Form; 1] = [form("swiglu", &["hidden"], "swiglu(hidden: 1_536)")];
+pub(super) const SHARING: [Form; 5] = [
+    form("none", &[], "none"),
+    form("immediate", &["n"], "immediate(2)"),
+    form("loop", &["n"], "loop(2)"),
+    form("reverse", &[], "reverse"),
+    form("order", &[], "order [0, 0, 1]"),
+];
+pub(super) const TENSORS: [Form; 5] = [
+    form("f32", &[], "f32"),
+    form("f16", &[], "f16"),
+    form("bf16", &[], "bf16"),
+    form("q8", &["group"], "q8(group: 32)"),
+    form("q4", &["group"], "q4(group: 32)"),
+];
+pub(super) const KV_CACHE: [Form; 3] =
+    [form("f32", &[], "f32"), form("f16", &[], "f16"), form("q8", &[], "q8")];
+pub(super) const ACTIVATIONS: [Form; 2] = [form("f32", &[], "f32"), form("q8", &[], "q8")];
+pub(super) const EMBEDDINGS: [Form; 2] = [form("tied", &[], "tied"), form("untied", &[], "untied")];
+
+/// What a model must give: the key, how it is reached, and a complete use.
+pub(super) const REQUIRED: [(&str, &[&str], &str); 7] = [
+    ("vocab", &[], "vocab 32_000"),
+    ("context", &[], "context 2_048"),
+    ("width", &[], "width 576"),
+    ("depth", &[], "depth 30"),
+    ("heads", &["block", "attention"], "block { attention gqa(heads: 9) }"),
+    ("theta", &["block", "position"], "block { position rope(theta: 10_000) }"),
+    ("hidden", &["block", "ffn"], "block { ffn swiglu(hidden: 1_536) }"),
+];
+
+/// Where a key belongs that stands in the wrong section.
+pub(super) fn home(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "vocab" | "context" | "width" | "depth" | "block" | "sharing" | "storage" => "model { .. }",
+        "norm" | "attention" | "position" | "ffn" => "block { .. }",
+        "blocks" | "kv_cache" | "activations" => "storage { .. }",
+        "heads" | "kv_heads" | "head_dim" => "block { attention gqa(..) }",
+        "hidden" => "block { ffn swiglu(..) }",
+        "theta" => "block { position rope(..) }",
+        "eps" => "block { norm rms(..) }",
+        _ => return None,
+    })
+}
+
+/// What a designed but unbuilt word stands for: a key or an argument (`place` is the section or
+/// the form that holds it), or a value (`place` is its key).
+pub(super) fn later(place: &str, word: &str) -> Option<&'static str> {
+    Some(match (place, word) {
+        ("attention", "none") => "skipped attention",
+        ("position", "none") => "a block without rope",
+        ("norm", "layer" | "layernorm" | "none") => "a norm other than rms",
+        ("ffn", "geglu") => "geglu",
+        ("ffn", "plain" | "mlp" | "silu" | "gelu" | "relu" | "relu2") => "an ungated ffn",
+        ("blocks" | "embeddings", "q6") => "q6 storage",
+        ("q8" | "q4", "min" | "minimum" | "symmetric") => "a minimum per group",
+        ("q8" | "q4", "row") => "one group per row",
+        ("gqa", "window") => "window (sliding attention)",
+        ("gqa" | "block", "qk_norm") => "qk_norm",
+        ("gqa" | "block", "bias" | "biases") => "biases on projections",
+        ("rope", "scaling" | "factor" | "linear" | "llama3") => "rope scaling",
+        ("rope", "dim" | "dims" | "partial") => "rope on part of a head",
+        _ => return None,
+    })
+}
