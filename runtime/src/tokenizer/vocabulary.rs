@@ -1,0 +1,212 @@
+//! The tokens of a vocabulary: their bytes, their types, and the ids with a meaning of their own.
+
+use std::collections::BTreeMap;
+
+use super::alphabet;
+use super::error::TokenizerError;
+use crate::gguf::{Metadata, Strings};
+
+/// More tokens than any vocabulary has.
+const MAX_TOKENS: usize = 1 << 24;
+
+/// Longer than any token: longest are runs of white space, of some hundred bytes.
+const MAX_TOKEN_BYTES: usize = 1 << 16;
+
+/// Control tokens that end an answer even where the metadata names another one, since models
+/// trained on several formats emit them all.
+const END_TEXTS: [&str; 6] =
+    ["<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "</s>"];
+
+/// What a token is for, as `tokenizer.ggml.token_type` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TokenType {
+    /// Made by merging: text in the byte alphabet.
+    Plain,
+    /// Steers the model and is no text; plain text never contains it.
+    Control,
+    /// Added later, with its own text, which is found in plain text before anything is merged.
+    UserDefined,
+}
+
+impl TokenType {
+    fn from_number(index: usize, number: i32) -> Result<TokenType, TokenizerError> {
+        match number {
+            1 | 5 | 6 => Ok(TokenType::Plain),
+            2 | 3 => Ok(TokenType::Control),
+            4 => Ok(TokenType::UserDefined),
+            found => Err(TokenizerError::TokenType { index, found }),
+        }
+    }
+}
+
+/// The ids that the metadata names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NamedIds {
+    pub(super) bos: Option<u32>,
+    pub(super) eos: Option<u32>,
+    eot: Option<u32>,
+    eom: Option<u32>,
+}
+
+impl NamedIds {
+    fn read(metadata: &Metadata, count: usize) -> Result<NamedIds, TokenizerError> {
+        let read = |key| match metadata.u32(key)? {
+            Some(id) if id as usize >= count => Err(TokenizerError::SpecialId { key, id, count }),
+            id => Ok(id),
+        };
+        Ok(NamedIds {
+            bos: read("tokenizer.ggml.bos_token_id")?,
+            eos: read("tokenizer.ggml.eos_token_id")?,
+            eot: read("tokenizer.ggml.eot_token_id")?,
+            eom: read("tokenizer.ggml.eom_token_id")?,
+        })
+    }
+}
+
+/// The tokens by their text in the file, while a tokenizer is built.
+#[derive(Debug)]
+pub(super) struct TokenIndex<'a> {
+    by_text: BTreeMap<&'a str, u32>,
+    types: &'a [TokenType],
+}
+
+impl<'a> TokenIndex<'a> {
+    /// Refuses the same text twice.
+    pub(super) fn new(texts: &'a Strings, types: &'a [TokenType]) -> Result<Self, TokenizerError> {
+        let mut by_text = BTreeMap::new();
+        for (text, second) in texts.iter().zip(0..) {
+            if let Some(first) = by_text.insert(text, second) {
+                let text = text.to_owned();
+                return Err(TokenizerError::DuplicateToken { text, first, second });
+            }
+        }
+        Ok(TokenIndex { by_text, types })
+    }
+
+    /// The id of the token with this text.
+    pub(super) fn id(&self, text: &str) -> Option<u32> {
+        self.by_text.get(text).copied()
+    }
+
+    /// Whether plain text must not become this token.
+    pub(super) fn is_control(&self, id: u32) -> bool {
+        self.types.get(id as usize) == Some(&TokenType::Control)
+    }
+
+    /// How many tokens there are.
+    pub(super) fn len(&self) -> usize {
+        self.types.len()
+    }
+}
+
+/// Bytes and types of all tokens.
+#[derive(Debug)]
+pub(super) struct Vocabulary {
+    bytes: Vec<u8>,
+    /// Where the bytes of each token end.
+    ends: Vec<usize>,
+    pub(super) types: Vec<TokenType>,
+    pub(super) named: NamedIds,
+    /// The tokens that end an answer, ascending.
+    ends_answer: Vec<u32>,
+    /// The plain token of each single byte, where there is one.
+    pub(super) of_byte: [Option<u32>; 256],
+}
+
+impl Vocabulary {
+    /// Reads tokens, types and named ids.
+    pub(super) fn new(metadata: &Metadata, texts: &Strings) -> Result<Self, TokenizerError> {
+        let count = texts.len();
+        if !(1..=MAX_TOKENS).contains(&count) {
+            return Err(TokenizerError::VocabularySize { count, limit: MAX_TOKENS });
+        }
+        let named = NamedIds::read(metadata, count)?;
+        let types = read_types(metadata, count, named)?;
+        let mut vocabulary = Vocabulary {
+            bytes: Vec::new(),
+            ends: Vec::with_capacity(count),
+            types,
+            named,
+            ends_answer: Vec::new(),
+            of_byte: [None; 256],
+        };
+        for ((index, text), id) in texts.iter().enumerate().zip(0..) {
+            if !(1..=MAX_TOKEN_BYTES).contains(&text.len()) {
+                let (length, limit) = (text.len(), MAX_TOKEN_BYTES);
+                return Err(TokenizerError::TokenLength { index, length, limit });
+            }
+            vocabulary.push(id, text);
+        }
+        Ok(vocabulary)
+    }
+
+    fn push(&mut self, id: u32, text: &str) {
+        match self.types.get(self.ends.len()) {
+            Some(TokenType::Plain) => {
+                alphabet::decode(text, &mut self.bytes);
+                if let Some(byte) = alphabet::single_byte(text) {
+                    self.of_byte[usize::from(byte)] = Some(id);
+                }
+            }
+            _ => self.bytes.extend_from_slice(text.as_bytes()),
+        }
+        self.ends.push(self.bytes.len());
+        let NamedIds { eos, eot, eom, .. } = self.named;
+        if [eos, eot, eom].contains(&Some(id)) || (self.is_control(id) && END_TEXTS.contains(&text))
+        {
+            self.ends_answer.push(id);
+        }
+    }
+
+    /// How many tokens there are.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The bytes of a token; of a control token, its name.
+    pub(super) fn bytes(&self, id: u32) -> Option<&[u8]> {
+        let index = id as usize;
+        let end = *self.ends.get(index)?;
+        let start = match index.checked_sub(1) {
+            Some(before) => *self.ends.get(before)?,
+            None => 0,
+        };
+        self.bytes.get(start..end)
+    }
+
+    /// Whether a token is a control token.
+    pub(super) fn is_control(&self, id: u32) -> bool {
+        self.types.get(id as usize) == Some(&TokenType::Control)
+    }
+
+    /// Whether a token ends an answer.
+    pub(super) fn is_end(&self, id: u32) -> bool {
+        self.ends_answer.binary_search(&id).is_ok()
+    }
+}
+
+/// The type of every token. The named ids are control tokens whatever their type says: a file
+/// that forgets it must not let plain text end an answer.
+fn read_types(
+    metadata: &Metadata,
+    count: usize,
+    named: NamedIds,
+) -> Result<Vec<TokenType>, TokenizerError> {
+    let mut types = match metadata.i32s("tokenizer.ggml.token_type")? {
+        None => vec![TokenType::Plain; count],
+        Some(numbers) if numbers.len() != count => {
+            return Err(TokenizerError::TypeCount { found: numbers.len(), tokens: count });
+        }
+        Some(numbers) => numbers
+            .iter()
+            .enumerate()
+            .map(|(index, &number)| TokenType::from_number(index, number))
+            .collect::<Result<_, _>>()?,
+    };
+    for id in [named.bos, named.eos, named.eot, named.eom].into_iter().flatten() {
+        if let Some(kind) = types.get_mut(id as usize) {
+            *kind = TokenType::Control;
+        }
+    }
+    Ok(types)
+}
