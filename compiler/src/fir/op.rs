@@ -185,6 +185,28 @@ impl Op {
         }
     }
 
+    /// Values named, to be renumbered: those read, then those defined.
+    pub fn values_mut(&mut self) -> Vec<&mut ValueId> {
+        match self {
+            Op::Embed { out, .. } => vec![out],
+            Op::Norm { x, out, .. } | Op::Rope { x, out, .. } => vec![x, out],
+            Op::Linear { x, epilogue, .. } => {
+                let mut values = vec![x];
+                match epilogue {
+                    Epilogue::Store { out } => values.extend(out),
+                    Epilogue::Residual { residual, out } => values.extend([residual, out]),
+                    Epilogue::Glu { out } => values.push(out),
+                    Epilogue::RopeAppend { q, .. } => values.push(q),
+                }
+                values
+            }
+            Op::KvAppend { k, v } => vec![k, v],
+            Op::Attention { q, out, .. } => vec![q, out],
+            Op::Glu { gate, up, out } => vec![gate, up, out],
+            Op::Add { a, b, out } => vec![a, b, out],
+        }
+    }
+
     /// Weights read, in operand order.
     pub fn weights(&self) -> Vec<WeightId> {
         match self {
@@ -198,6 +220,20 @@ impl Op {
             | Op::Attention { .. }
             | Op::Glu { .. }
             | Op::Add { .. } => vec![],
+        }
+    }
+
+    /// The op's word in texts.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Op::Embed { .. } => "embed",
+            Op::Norm { .. } => "norm",
+            Op::Linear { .. } => "linear",
+            Op::Rope { .. } => "rope",
+            Op::KvAppend { .. } => "kv_append",
+            Op::Attention { .. } => "attention",
+            Op::Glu { .. } => "glu",
+            Op::Add { .. } => "add",
         }
     }
 

@@ -5,6 +5,7 @@
 //! is a short text over [`numerics`], the definitions themselves.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use thiserror::Error;
 
@@ -93,9 +94,8 @@ impl<'a> FirInterp<'a> {
         let mut tensors = BTreeMap::new();
         let mut fetch = |func: &Func, block: Option<u32>| {
             for weight in func.weights.values() {
-                let key = (block, weight.role);
-                if !tensors.contains_key(&key) {
-                    tensors.insert(key, fetched(weight, block, weights)?);
+                if let Entry::Vacant(entry) = tensors.entry((block, weight.role)) {
+                    entry.insert(fetched(weight, block, weights)?);
                 }
             }
             Ok::<(), InterpError>(())
@@ -183,8 +183,7 @@ fn fetched<'a>(
     let tensor = weights
         .tensor(block, weight.role)
         .ok_or_else(|| InterpError::Missing { tensor: name() })?;
-    let mismatch =
-        |expected, found| Err(InterpError::Mismatch { tensor: name(), expected, found });
+    let mismatch = |expected, found| Err(InterpError::Mismatch { tensor: name(), expected, found });
     if (tensor.format, tensor.rows, tensor.columns) != (weight.format, weight.rows, weight.columns)
     {
         return mismatch(
@@ -361,6 +360,8 @@ fn glu(gate: f32, up: f32) -> f32 {
 }
 
 fn elementwise(a: &Vectors, b: &Vectors, op: impl Fn(f32, f32) -> f32) -> Vectors {
-    let of_token = |(a, b): (&Vec<f32>, &Vec<f32>)| a.iter().zip(b).map(|(a, b)| op(*a, *b));
-    a.iter().zip(b).map(|pair| of_token(pair).collect()).collect()
+    let both = |(a, b): (&Vec<f32>, &Vec<f32>)| -> Vec<f32> {
+        a.iter().zip(b).map(|(a, b)| op(*a, *b)).collect()
+    };
+    a.iter().zip(b).map(both).collect()
 }

@@ -1,0 +1,180 @@
+//! The scalar functions of `specs/numerics.md`, literally: what FIR ops mean, in plain Rust.
+//!
+//! The FIR interpreter is made of these, VIR lowering spells the same operations out in lanes, and
+//! tests hold both against each other with `==`. Nothing here is written for speed. `mul_add` is
+//! the fused `fma`; every other operation rounds on its own, and no order may be changed.
+
+use std::f32::consts::LOG2_E;
+
+/// Virtual lanes of a reduction across a row.
+pub const LANES: usize = 16;
+/// Absolute positions of one attention chunk.
+pub const CHUNK: usize = 64;
+
+/// 1.5 * 2^23: adding it rounds to an integer in the low bits.
+pub(crate) const MAGIC: f32 = 12_582_912.0;
+/// Below, e^x is 0 in f32; above, infinity.
+pub(crate) const EXP_CLAMP: (f32, f32) = (-104.0, 89.0);
+/// The high part of ln 2: its product with an exponent is exact.
+pub(crate) const LN2_HI: f32 = 355.0 / 512.0;
+/// ln 2 - [`LN2_HI`].
+pub(crate) const LN2_LO: f32 = -2.121_944_4e-4;
+/// Coefficients of `(e^r - 1 - r) / r²` on |r| <= ln 2 / 2, highest power first.
+pub(crate) const EXP_POLYNOMIAL: [f32; 6] =
+    [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
+
+/// `a > b ? a : b`: the rule of one machine instruction; a NaN in `b` passes.
+pub fn max(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// `a < b ? a : b`: the rule of one machine instruction; a NaN in `b` passes.
+pub fn min(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
+}
+
+/// e^x: 1.02 ulp at most over all f32, 0 from -104 down, infinity from 88.73 up, 1 at 0, NaN of
+/// NaN. 2^n is applied in two factors, both normal, so that subnormal results round once.
+pub fn exp(x: f32) -> f32 {
+    let x = max(EXP_CLAMP.0, min(EXP_CLAMP.1, x));
+    let t = x.mul_add(LOG2_E, MAGIC);
+    let n = t - MAGIC;
+    let r = n.mul_add(-LN2_HI, x);
+    let r = n.mul_add(-LN2_LO, r);
+    let [first, rest @ ..] = EXP_POLYNOMIAL;
+    let p = rest.into_iter().fold(first, |p, c| p.mul_add(r, c));
+    let p = p.mul_add(r * r, r) + 1.0;
+    let n = t.to_bits().wrapping_sub(MAGIC.to_bits()).cast_signed();
+    let half = n >> 1;
+    p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+}
+
+/// 2^n for -127 < n < 128, by writing the exponent; other n give some float.
+fn power_of_two(n: i32) -> f32 {
+    f32::from_bits(n.wrapping_add(127).cast_unsigned() << 23)
+}
+
+/// `g / (1 + exp(0 - g))`.
+pub fn silu(g: f32) -> f32 {
+    g / (1.0 + exp(0.0 - g))
+}
+
+/// Folds 16 lanes: lanes j and j + 8, then j + 4, j + 2, j + 1; the lower lane is the first
+/// operand.
+pub fn tree(mut lanes: [f32; LANES], op: impl Fn(f32, f32) -> f32) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for j in 0..half {
+            lanes[j] = op(lanes[j], lanes[j + half]);
+        }
+    }
+    lanes[0]
+}
+
+/// `1 / sqrt(sum(x²) / n + eps)`, the sum over 16 virtual lanes by fma.
+pub fn rms_scale(x: &[f32], eps: f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    for row in x.chunks(LANES) {
+        for (lane, x) in lanes.iter_mut().zip(row) {
+            *lane = x.mul_add(*x, *lane);
+        }
+    }
+    let mean = tree(lanes, |a, b| a + b) / x.len() as f32;
+    1.0 / (mean + eps).sqrt()
+}
+
+/// `(x[i] * rms_scale) * gain[i]`.
+pub fn rms_norm(x: &[f32], gain: &[f32], eps: f32) -> Vec<f32> {
+    let r = rms_scale(x, eps);
+    x.iter().zip(gain).map(|(x, gain)| x * r * gain).collect()
+}
+
+/// The sum of `w[k] * x[k]` by fma in ascending k from +0.0.
+pub fn dot(w: &[f32], x: &[f32]) -> f32 {
+    w.iter().zip(x).fold(0.0, |acc, (w, x)| w.mul_add(*x, acc))
+}
+
+/// Cosine and sine of pair `pair` of a head at `position`: the angle
+/// `position * theta^(-2 pair / head_dim)` in f64, the results rounded to f32.
+pub fn rope_angle(position: u32, pair: u32, head_dim: u32, theta: f64) -> (f32, f32) {
+    let exponent = -2.0 * f64::from(pair) / f64::from(head_dim);
+    let angle = f64::from(position) * libm::pow(theta, exponent);
+    (round_to_f32(libm::cos(angle)), round_to_f32(libm::sin(angle)))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "rounding to nearest is what is meant")]
+fn round_to_f32(x: f64) -> f32 {
+    x as f32
+}
+
+/// What scores are multiplied with: `1 / sqrt(head_dim)` in f64, rounded to f32.
+pub fn attention_scale(head_dim: u32) -> f32 {
+    round_to_f32(1.0 / libm::sqrt(f64::from(head_dim)))
+}
+
+/// Turns the pair `(a, b)` by an angle: four products and two sums, each rounded.
+pub fn rotate((a, b): (f32, f32), (cos, sin): (f32, f32)) -> (f32, f32) {
+    (a * cos - b * sin, b * cos + a * sin)
+}
+
+/// Attention of one query head over the visible positions 0, 1, .., given their keys and values
+/// (as many values as keys, each as long as `query`).
+pub fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]]) -> Vec<f32> {
+    let mut merged = Softmax { m: f32::NEG_INFINITY, l: 0.0, o: vec![0.0; query.len()] };
+    for (keys, values) in keys.chunks(CHUNK).zip(values.chunks(CHUNK)) {
+        merged = merged.merge(&attention_chunk(query, keys, values));
+    }
+    merged.o.iter().map(|o| o / merged.l).collect()
+}
+
+/// A softmax-weighted sum before its division: maximum, sum of weights, sum of weighted values.
+struct Softmax {
+    m: f32,
+    l: f32,
+    o: Vec<f32>,
+}
+
+impl Softmax {
+    /// Both sums brought to the greater maximum.
+    fn merge(&self, chunk: &Softmax) -> Softmax {
+        let m = max(self.m, chunk.m);
+        let (a, b) = (exp(self.m - m), exp(chunk.m - m));
+        let join = |own: f32, new: f32| new.mul_add(b, own * a);
+        let o = self.o.iter().zip(&chunk.o).map(|(own, new)| join(*own, *new)).collect();
+        Softmax { m, l: join(self.l, chunk.l), o }
+    }
+}
+
+/// One chunk: `keys` and `values` of its visible positions, at most [`CHUNK`] and at least one.
+fn attention_chunk(query: &[f32], keys: &[&[f32]], values: &[&[f32]]) -> Softmax {
+    let scale = attention_scale(u32::try_from(query.len()).unwrap_or(u32::MAX));
+    let mut scores = [f32::NEG_INFINITY; CHUNK];
+    for (score, key) in scores.iter_mut().zip(keys) {
+        *score = dot(key, query) * scale;
+    }
+    let m = lanes_then_tree(&scores, max);
+    let weights = scores.map(|s| exp(s - m));
+    let l = lanes_then_tree(&weights, |a, b| a + b);
+    let mut o = vec![0.0_f32; query.len()];
+    let invisible = vec![0.0; query.len()];
+    let all = values.iter().copied().chain(std::iter::repeat(invisible.as_slice()));
+    for (weight, value) in weights.iter().zip(all) {
+        for (o, v) in o.iter_mut().zip(value) {
+            *o = weight.mul_add(*v, *o);
+        }
+    }
+    Softmax { m, l, o }
+}
+
+/// Reduces a chunk: lane i mod 16 starts with its first element and takes the others in ascending
+/// order (the lane is the first operand), then the tree.
+fn lanes_then_tree(all: &[f32; CHUNK], op: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
+    let mut rows = all.as_chunks::<LANES>().0.iter();
+    let first = rows.next().copied().unwrap_or_default();
+    let lanes = rows.fold(first, |mut lanes, row| {
+        for (lane, x) in lanes.iter_mut().zip(row) {
+            *lane = op(*lane, *x);
+        }
+        lanes
+    });
+    tree(lanes, op)
+}
