@@ -6,9 +6,6 @@ use std::path::Path;
 
 use crate::exit::{Exit, Failure};
 
-/// Largest description, in bytes. The longest that anyone writes by hand is a few KiB.
-pub(crate) const MAX_DESCRIPTION: u64 = 1 << 20;
-
 /// The bytes of the file at `path`, which must be a regular file of at most `limit` bytes.
 ///
 /// `what` names its kind in messages, as in "a description". Directories, pipes and devices are
@@ -28,7 +25,9 @@ pub(crate) fn read(path: &Path, what: &str, limit: u64) -> Result<Vec<u8>, Failu
         .map_err(|error| Failure::read(path, &error))?;
     if bytes.len() as u64 > limit {
         let message = format!("{}: longer than {limit} bytes, the limit of {what}", path.display());
-        return Err(Failure::new(Exit::BadData, message).fix("check that this is the file you meant"));
+        return Err(
+            Failure::new(Exit::BadData, message).fix("check that this is the file you meant")
+        );
     }
     Ok(bytes)
 }

@@ -1,2 +1,6 @@
-//! Suites.
-fn main() {}
+//! All suites, linked into one binary.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
+
+mod cli;
+mod tidy;

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use deepthin_dsl::Model;
+use deepthin_dsl::{MAX_SOURCE_BYTES, Model};
 
 use crate::args::CheckArgs;
 use crate::exit::{Exit, Failure};
-use crate::input::{self, MAX_DESCRIPTION};
+use crate::input;
 use crate::output::{self, Stdout};
 
 /// Checks every file, whatever became of those before it; ends with the code of the first that
@@ -15,7 +15,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let mut stdout = Stdout::new();
     let mut exit = Exit::Success;
     for path in &args.files {
-        let verdict = match input::read(path, "a description", MAX_DESCRIPTION) {
+        let verdict = match input::read(path, "a description", MAX_SOURCE_BYTES as u64) {
             Ok(text) => check(path, &text, &mut stdout)?,
             Err(failure) => failure.report(),
         };
@@ -37,7 +37,7 @@ fn check(path: &Path, text: &[u8], stdout: &mut Stdout) -> Result<Exit, Failure>
         }
         Err(diagnostics) => {
             for diagnostic in &diagnostics {
-                output::log(format_args!("{diagnostic}"));
+                output::log(format_args!("deepthin: {diagnostic}"));
             }
             let count = diagnostics.len();
             let errors = if count == 1 { "error" } else { "errors" };
