@@ -4,3 +4,4 @@
 //! uses neither lowering nor code generation, and whatever disagrees with it is wrong.
 pub mod fir;
 pub mod vir;
+pub mod kernel_code;

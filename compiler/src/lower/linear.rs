@@ -1,0 +1,220 @@
+//! Linear kernels: norm prologue, products of a thread's panels, epilogue over the same panels.
+
+use super::epilogue::{self, Output};
+use super::norm::{Rows, rms_norm};
+use super::product::Product;
+use super::{Lowered, Parts, Role, key_cache_bytes, padded_context, value_row_bytes, vector_bytes};
+use crate::fir::HeadShape;
+use crate::format::Format;
+use crate::pack::layout::{Layout, PANEL, TILE, panels};
+use crate::vir::{Affine, Bound, BufferId, Builder, IndexId};
+use deepthin_runtime::program::{Quotient, ScalarSource};
+
+/// Panels of one storage format that follow one another in the kernel's range of panels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Segment {
+    /// Storage.
+    pub format: Format,
+    /// Panels.
+    pub panels: u32,
+}
+
+/// What happens to the products of a linear kernel, with its sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EpilogueKernel {
+    /// The products are the output; rows are padded to whole panels.
+    Store,
+    /// The products are added to the output vector in place.
+    Residual,
+    /// Tile A is gate, tile B is up: `silu(a) * b`, 16 elements a panel.
+    Glu,
+    /// Panels of q heads, k heads, then v rows: rotate, store q, append k and v.
+    RopeAppend {
+        /// Query heads.
+        heads: u32,
+        /// Key and value heads.
+        kv_heads: u32,
+        /// Elements of a head.
+        head_dim: u32,
+        /// Positions of the cache.
+        context: u32,
+    },
+}
+
+/// Sizes of a linear kernel: kernels with equal descriptions are one kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinearKernel {
+    /// Lanes.
+    pub lanes: u32,
+    /// Tokens of the tile, 1 to 4.
+    pub tokens: u32,
+    /// K.
+    pub columns: u32,
+    /// Epsilon of the norm before the product, if there is one.
+    pub norm: Option<f32>,
+    /// The panels.
+    pub segments: Vec<Segment>,
+    /// After the product.
+    pub epilogue: EpilogueKernel,
+}
+
+impl LinearKernel {
+    /// Panels in all: the units that threads share.
+    pub fn panels(&self) -> u32 {
+        self.segments.iter().map(|s| s.panels).sum()
+    }
+
+    /// Elements of the output vector.
+    fn output_width(&self) -> u32 {
+        match self.epilogue {
+            EpilogueKernel::Store | EpilogueKernel::Residual => self.panels() * PANEL,
+            EpilogueKernel::Glu => self.panels() * TILE,
+            EpilogueKernel::RopeAppend { heads, head_dim, .. } => heads * head_dim,
+        }
+    }
+}
+
+/// Panels of `heads` rotated heads: halves are padded to whole tiles.
+const fn rope_panels(heads: u32, head_dim: u32) -> u32 {
+    heads * (head_dim / 2).div_ceil(TILE)
+}
+
+/// Panels of a q, k, v projection: `[q, k, v]`.
+pub(super) const fn qkv_panels(shape: HeadShape) -> [u32; 3] {
+    [
+        rope_panels(shape.heads, shape.head_dim),
+        rope_panels(shape.kv_heads, shape.head_dim),
+        panels(shape.kv_heads * shape.head_dim),
+    ]
+}
+
+/// Lowers a linear kernel.
+pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
+    let mut parts = Parts::new(name, kernel.lanes);
+    let tokens = kernel.tokens;
+    let input = vector(&mut parts, "x", Role::Input, kernel.columns, tokens);
+    let weights: Vec<BufferId> = (0..kernel.segments.len())
+        .map(|i| weight_buffer(&mut parts, kernel, i))
+        .collect();
+    let gain = kernel.norm.map(|eps| {
+        let gain = parts.buffer("gain", Role::Gain, vector_bytes(kernel.columns));
+        let bytes = vector_bytes(kernel.columns);
+        let buffer = parts.scratch("normed", bytes * tokens);
+        (gain, eps, Rows { buffer, width: kernel.columns, stride: bytes })
+    });
+    let scales = parts.scratch("scales", 2 * PANEL * 4);
+    let out_width = kernel.output_width();
+    let out = vector(&mut parts, "out", Role::Output, out_width, tokens);
+    let y = match kernel.epilogue {
+        EpilogueKernel::Store => out,
+        EpilogueKernel::Residual | EpilogueKernel::Glu | EpilogueKernel::RopeAppend { .. } => {
+            let width = kernel.panels() * PANEL;
+            let buffer = parts.scratch("products", width * 4 * tokens);
+            Rows { buffer, width, stride: width * 4 }
+        }
+    };
+    let cache = cache_buffers(&mut parts, kernel);
+    let range = parts.b.range("panels", kernel.panels());
+    parts.scalars.extend([ScalarSource::RangeBegin, ScalarSource::RangeEnd]);
+    let places = cache_places(&mut parts, kernel);
+
+    let x = match gain {
+        Some((gain, eps, normed)) => {
+            rms_norm(&mut parts.b, input, gain, eps, normed, tokens);
+            normed
+        }
+        None => input,
+    };
+    let mut first = 0;
+    for (segment, weights) in kernel.segments.iter().zip(weights) {
+        let layout = Layout { format: segment.format, columns: kernel.columns };
+        let product = Product { weights, layout, x, tokens, scales, y };
+        let (begin, end) = window(range, first, segment.panels);
+        product.emit(&mut parts.b, begin, end, first);
+        first += segment.panels;
+    }
+    let output = Output { y, out, tokens, range };
+    emit_epilogue(&mut parts.b, kernel, &output, cache, &places);
+    parts.finish()
+}
+
+fn emit_epilogue(
+    b: &mut Builder,
+    kernel: &LinearKernel,
+    output: &Output,
+    cache: Option<[BufferId; 3]>,
+    places: &[(IndexId, IndexId)],
+) {
+    match (kernel.epilogue, cache) {
+        (EpilogueKernel::Residual, _) => epilogue::residual(b, output),
+        (EpilogueKernel::Glu, _) => epilogue::glu(b, output),
+        (EpilogueKernel::RopeAppend { heads, kv_heads, head_dim, context }, Some(cache)) => {
+            let shape = HeadShape { heads, kv_heads, head_dim };
+            epilogue::rope_append(b, output, shape, context, cache, places);
+        }
+        (EpilogueKernel::Store | EpilogueKernel::RopeAppend { .. }, _) => {}
+    }
+}
+
+/// The part of a thread's `range` inside the window `first..first + count`, counted from `first`.
+pub(super) fn window(
+    (begin, end): (IndexId, IndexId),
+    first: u32,
+    count: u32,
+) -> (Bound, Bound) {
+    let bound = |scalar| Bound::Clamp {
+        scalar,
+        minus: Affine::constant(i64::from(first)),
+        lo: 0,
+        hi: count,
+    };
+    (bound(begin), bound(end))
+}
+
+fn vector(parts: &mut Parts, name: &str, role: Role, width: u32, tokens: u32) -> Rows {
+    let stride = vector_bytes(width);
+    let buffer = parts.buffer(name, role, stride * tokens);
+    Rows { buffer, width, stride }
+}
+
+fn weight_buffer(parts: &mut Parts, kernel: &LinearKernel, segment: usize) -> BufferId {
+    let Segment { format, panels } = kernel.segments[segment];
+    let layout = Layout { format, columns: kernel.columns };
+    let bytes = layout.panel_bytes() * u64::from(panels);
+    // A matrix past 4 GiB fails verification (its panels pass the end of the buffer).
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    parts.buffer(&format!("w{segment}"), Role::Weights(segment), bytes)
+}
+
+/// Rotary table, key cache and value rows, where the epilogue appends.
+fn cache_buffers(parts: &mut Parts, kernel: &LinearKernel) -> Option<[BufferId; 3]> {
+    let EpilogueKernel::RopeAppend { kv_heads, head_dim, context, .. } = kernel.epilogue else {
+        return None;
+    };
+    let table = parts.buffer("rope", Role::RopeTable, head_dim * 4 * kernel.tokens);
+    let keys = key_cache_bytes(kv_heads, head_dim, context);
+    let keys = parts.buffer("keys", Role::Keys, u32::try_from(keys).unwrap_or(u32::MAX));
+    let values = value_row_bytes(kv_heads, head_dim) * kernel.tokens;
+    let values = parts.buffer("values", Role::ValueRows, values);
+    Some([table, keys, values])
+}
+
+/// For each token, the block of the key cache that its position is in, and the lane there.
+fn cache_places(parts: &mut Parts, kernel: &LinearKernel) -> Vec<(IndexId, IndexId)> {
+    let EpilogueKernel::RopeAppend { context, .. } = kernel.epilogue else {
+        return Vec::new();
+    };
+    let blocks = i64::from(padded_context(context) / super::KEY_BLOCK);
+    let quotient = |add, divide, modulo| {
+        ScalarSource::Position(Quotient { add, divide, modulo, plus: 0 })
+    };
+    (0..kernel.tokens)
+        .map(|token| {
+            let block = parts.b.scalar(&format!("block{token}"), 0, blocks - 1);
+            let lane = parts.b.scalar(&format!("lane{token}"), 0, i64::from(super::KEY_BLOCK) - 1);
+            parts.scalars.push(quotient(token, super::KEY_BLOCK, 0));
+            parts.scalars.push(quotient(token, 1, super::KEY_BLOCK));
+            (block, lane)
+        })
+        .collect()
+}

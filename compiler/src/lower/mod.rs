@@ -1,0 +1,116 @@
+//! Lowering: one VIR kernel for each distinct (operation, shape, storage, token tile).
+//!
+//! A lowering function takes a description of sizes and returns a [`Lowered`]: the kernel, and
+//! for each parameter what the planner must bind to it. Nothing here knows where anything lies.
+
+mod attention;
+mod embed;
+mod epilogue;
+mod exp;
+mod linear;
+mod norm;
+mod product;
+mod reduce;
+
+pub use attention::{AttentionKernel, lower_attention};
+pub use embed::{EmbedKernel, lower_embed};
+pub use linear::{EpilogueKernel, LinearKernel, Segment, lower_linear};
+
+use crate::vir::{Access, Builder, BufferId, Kernel};
+use deepthin_runtime::program::ScalarSource;
+
+/// Chunk of positions in attention; `specs/numerics.md`.
+pub const CHUNK: u32 = 64;
+/// Positions of a block of the key cache: one line of f32.
+pub const KEY_BLOCK: u32 = 16;
+
+/// A kernel and the meaning of its parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lowered {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// What each buffer is.
+    pub buffers: Vec<Role>,
+    /// Where each scalar comes from.
+    pub scalars: Vec<ScalarSource>,
+}
+
+/// What a buffer parameter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Input vector of the tile's tokens.
+    Input,
+    /// Output vector of the tile's tokens. With a residual, also what is added to.
+    Output,
+    /// Packed matrix number i.
+    Weights(usize),
+    /// Gain of the norm.
+    Gain,
+    /// Working memory of the thread, of this many bytes.
+    Scratch(u32),
+    /// Rows of the rotary table, from the position of the tile's first token.
+    RopeTable,
+    /// Key cache of the application.
+    Keys,
+    /// Value rows of the application, from the position of the tile's first token.
+    ValueRows,
+    /// Value cache of the application, whole.
+    Values,
+}
+
+/// Bytes of an activation vector: whole groups of 32 elements, so that panels store whole.
+pub const fn vector_bytes(width: u32) -> u32 {
+    width.next_multiple_of(32) * 4
+}
+
+/// Bytes of a row of the value cache.
+pub const fn value_row_bytes(kv_heads: u32, head_dim: u32) -> u32 {
+    (kv_heads * head_dim).next_multiple_of(16) * 4
+}
+
+/// Positions that caches hold for a context: whole chunks.
+pub const fn padded_context(context: u32) -> u32 {
+    context.next_multiple_of(CHUNK)
+}
+
+/// Bytes of the key cache of one application: `[kv_heads][positions / 16][head_dim][16]` f32.
+pub const fn key_cache_bytes(kv_heads: u32, head_dim: u32, context: u32) -> u64 {
+    kv_heads as u64 * head_dim as u64 * padded_context(context) as u64 * 4
+}
+
+/// Bytes of the value cache of one application: `[positions][kv_heads * head_dim]` f32.
+pub const fn value_cache_bytes(kv_heads: u32, head_dim: u32, context: u32) -> u64 {
+    padded_context(context) as u64 * value_row_bytes(kv_heads, head_dim) as u64
+}
+
+/// A kernel under construction with the meaning of its parameters beside it.
+struct Parts {
+    b: Builder,
+    buffers: Vec<Role>,
+    scalars: Vec<ScalarSource>,
+}
+
+impl Parts {
+    fn new(name: &str, lanes: u32) -> Self {
+        Parts { b: Builder::new(name, lanes), buffers: Vec::new(), scalars: Vec::new() }
+    }
+
+    fn buffer(&mut self, name: &str, role: Role, bytes: u32) -> BufferId {
+        let access = match role {
+            Role::Input | Role::Weights(_) | Role::Gain | Role::RopeTable | Role::Values => {
+                Access::Read
+            }
+            Role::Output | Role::Keys | Role::ValueRows | Role::Scratch(_) => Access::ReadWrite,
+        };
+        self.buffers.push(role);
+        self.b.buffer(name, bytes, access)
+    }
+
+    fn scratch(&mut self, name: &str, bytes: u32) -> BufferId {
+        self.buffer(name, Role::Scratch(bytes), bytes)
+    }
+
+    fn finish(self) -> Lowered {
+        Lowered { kernel: self.b.finish(), buffers: self.buffers, scalars: self.scalars }
+    }
+}

@@ -1,0 +1,284 @@
+//! Packing: weights from a source's rows to the layout that kernels read.
+//!
+//! A [`PackedTensor`] says what lies at an offset of the image; [`pack`] fills the image tensor
+//! by tensor, so that a mapped file's pages are given back as soon as they are read. Packing only
+//! moves codes (and biases q8); no value is rounded.
+
+pub mod layout;
+mod panels;
+
+use crate::fir::Role;
+use crate::format::Format;
+use crate::numerics::rope_angle;
+use crate::weights::{TensorBytes, WeightSource};
+use layout::{Layout, PANEL, TILE};
+use thiserror::Error;
+
+/// Which matrix rows the 32 lanes of each panel hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// Panel p holds rows 32p.. in order.
+    Plain {
+        /// The matrix.
+        role: Role,
+        /// Its rows.
+        rows: u32,
+    },
+    /// Tile A holds elements i of a head, tile B elements i + head_dim/2, 16 pairs a panel;
+    /// the pairs of a head begin a new panel.
+    Rope {
+        /// The matrix.
+        role: Role,
+        /// Its heads.
+        heads: u32,
+        /// Rows of a head.
+        head_dim: u32,
+    },
+    /// Tile A holds rows 16p.. of the first matrix, tile B the same rows of the second.
+    Pair {
+        /// Matrix of tile A.
+        first: Role,
+        /// Matrix of tile B.
+        second: Role,
+        /// Rows of each.
+        rows: u32,
+    },
+}
+
+impl Rows {
+    /// Panels filled.
+    pub const fn panels(self) -> u32 {
+        match self {
+            Rows::Plain { rows, .. } => rows.div_ceil(PANEL),
+            Rows::Rope { heads, head_dim, .. } => heads * (head_dim / 2).div_ceil(TILE),
+            Rows::Pair { rows, .. } => rows.div_ceil(TILE),
+        }
+    }
+
+    /// The matrices.
+    pub fn roles(self) -> impl Iterator<Item = Role> {
+        let (first, second) = match self {
+            Rows::Plain { role, .. } | Rows::Rope { role, .. } => (role, None),
+            Rows::Pair { first, second, .. } => (first, Some(second)),
+        };
+        std::iter::once(first).chain(second)
+    }
+
+    /// The matrix (0 or 1 of [`Rows::roles`]) and row of a panel's lane; `None` for padding.
+    fn row(self, panel: u32, lane: u32) -> Option<(usize, u32)> {
+        let (tile, pair) = (lane / TILE, lane % TILE);
+        match self {
+            Rows::Plain { rows, .. } => {
+                Some((0, panel * PANEL + lane)).filter(|(_, row)| *row < rows)
+            }
+            Rows::Rope { head_dim, .. } => {
+                let half = head_dim / 2;
+                let units = half.div_ceil(TILE);
+                let pair = panel % units * TILE + pair;
+                let row = panel / units * head_dim + tile * half + pair;
+                Some((0, row)).filter(|_| pair < half)
+            }
+            Rows::Pair { rows, .. } => {
+                Some((tile as usize, panel * TILE + pair)).filter(|(_, row)| *row < rows)
+            }
+        }
+    }
+}
+
+/// What a part of the image holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// Panels of one format; parts follow one another.
+    Panels {
+        /// Format and K.
+        layout: Layout,
+        /// Rows, part by part.
+        parts: Vec<Rows>,
+    },
+    /// A gain as f32.
+    Gain {
+        /// The tensor.
+        role: Role,
+        /// Elements.
+        width: u32,
+    },
+    /// For each position the cosines, then the sines, of all pairs of a head.
+    RopeTable {
+        /// Elements of a head.
+        head_dim: u32,
+        /// Base of the angles.
+        theta: f64,
+        /// Positions.
+        context: u32,
+    },
+}
+
+/// A part of the image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PackedTensor {
+    /// Stored block that the weights are of, if any.
+    pub block: Option<u32>,
+    /// What it holds.
+    pub content: Content,
+    /// First byte, a multiple of 64.
+    pub offset: u64,
+}
+
+impl Content {
+    /// Bytes in the image.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Content::Panels { layout, parts } => {
+                let panels: u64 = parts.iter().map(|p| u64::from(p.panels())).sum();
+                panels * layout.panel_bytes()
+            }
+            Content::Gain { width, .. } => u64::from(width.next_multiple_of(32)) * 4,
+            Content::RopeTable { head_dim, context, .. } => {
+                u64::from(*head_dim) * u64::from(*context) * 4
+            }
+        }
+    }
+}
+
+/// Weights that do not fit the plan, or that no kernel can compute with.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum PackError {
+    /// The source has no such tensor.
+    #[error("tensor {tensor} is missing")]
+    Missing {
+        /// Role and block.
+        tensor: String,
+    },
+    /// Another shape or format than planned.
+    #[error("tensor {tensor}: expected {expected}, found {found}")]
+    Mismatch {
+        /// Role and block.
+        tensor: String,
+        /// Format and shape of the plan.
+        expected: String,
+        /// Format and shape of the source.
+        found: String,
+    },
+    /// A weight, scale or minimum that is infinite or NaN.
+    #[error("tensor {tensor}, row {row}: a weight or scale is not finite; the file is damaged or was converted badly")]
+    NonFinite {
+        /// Role and block.
+        tensor: String,
+        /// Row of the matrix.
+        row: u32,
+    },
+    /// The image is too small for the plan; a bug.
+    #[error("the image has no room for tensor {tensor} at byte {offset}")]
+    Image {
+        /// Role and block.
+        tensor: String,
+        /// Where it should go.
+        offset: u64,
+    },
+}
+
+/// Fills `image` with all tensors of a plan, on `threads` threads.
+pub fn pack(
+    tensors: &[PackedTensor],
+    source: &dyn WeightSource,
+    image: &mut [u8],
+    threads: usize,
+) -> Result<(), PackError> {
+    for tensor in tensors {
+        let slot = usize::try_from(tensor.offset)
+            .ok()
+            .zip(usize::try_from(tensor.content.bytes()).ok())
+            .and_then(|(offset, bytes)| image.get_mut(offset..offset.checked_add(bytes)?))
+            .ok_or_else(|| PackError::Image {
+                tensor: describe(tensor),
+                offset: tensor.offset,
+            })?;
+        match &tensor.content {
+            Content::Panels { layout, parts } => {
+                let mut rest = slot;
+                for rows in parts {
+                    let bytes = u64::from(rows.panels()) * layout.panel_bytes();
+                    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(rest.len());
+                    let (own, others) = rest.split_at_mut(bytes);
+                    panels::pack_rows(source, tensor.block, *layout, *rows, own, threads)?;
+                    rest = others;
+                }
+            }
+            Content::Gain { role, width } => gain(source, tensor.block, *role, *width, slot)?,
+            Content::RopeTable { head_dim, theta, context } => {
+                rope_table(*head_dim, *theta, *context, slot);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn describe(tensor: &PackedTensor) -> String {
+    match &tensor.content {
+        Content::Panels { parts, .. } => parts
+            .first()
+            .and_then(|p| p.roles().next())
+            .map_or_else(|| "(empty)".to_owned(), |role| name(tensor.block, role)),
+        Content::Gain { role, .. } => name(tensor.block, *role),
+        Content::RopeTable { .. } => "rotary table".to_owned(),
+    }
+}
+
+fn name(block: Option<u32>, role: Role) -> String {
+    format!("`{}`", crate::fir::formats::tensor_name(block, role))
+}
+
+/// A tensor of the source, checked against the plan.
+fn fetch(
+    source: &dyn WeightSource,
+    block: Option<u32>,
+    role: Role,
+    expected: (Format, u32, u32),
+) -> Result<TensorBytes<'_>, PackError> {
+    let tensor = source
+        .tensor(block, role)
+        .ok_or_else(|| PackError::Missing { tensor: name(block, role) })?;
+    let shown = |(format, rows, columns): (Format, u32, u32)| format!("{format} [{rows}, {columns}]");
+    let found = (tensor.format, tensor.rows, tensor.columns);
+    if found != expected || tensor.expected_bytes() != Some(tensor.bytes.len()) {
+        return Err(PackError::Mismatch {
+            tensor: name(block, role),
+            expected: shown(expected),
+            found: format!("{} in {} bytes", shown(found), tensor.bytes.len()),
+        });
+    }
+    Ok(tensor)
+}
+
+fn gain(
+    source: &dyn WeightSource,
+    block: Option<u32>,
+    role: Role,
+    width: u32,
+    out: &mut [u8],
+) -> Result<(), PackError> {
+    let tensor = fetch(source, block, role, (Format::F32, 1, width))?;
+    for (out, value) in out.chunks_exact_mut(4).zip(tensor.bytes.chunks_exact(4)) {
+        let finite = f32::from_le_bytes([value[0], value[1], value[2], value[3]]).is_finite();
+        if !finite {
+            return Err(PackError::NonFinite { tensor: name(block, role), row: 0 });
+        }
+        out.copy_from_slice(value);
+    }
+    source.release(block, role);
+    Ok(())
+}
+
+fn rope_table(head_dim: u32, theta: f64, context: u32, out: &mut [u8]) {
+    let half = head_dim as usize / 2;
+    let rows = out.chunks_exact_mut(head_dim.max(2) as usize * 4);
+    for (position, row) in (0..context).zip(rows) {
+        let (cosines, sines) = row.split_at_mut(half * 4);
+        let pairs = cosines.chunks_exact_mut(4).zip(sines.chunks_exact_mut(4));
+        for (pair, (cosine, sine)) in (0..).zip(pairs) {
+            let (c, s) = rope_angle(position, pair, head_dim, theta);
+            cosine.copy_from_slice(&c.to_le_bytes());
+            sine.copy_from_slice(&s.to_le_bytes());
+        }
+    }
+}

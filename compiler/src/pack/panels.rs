@@ -1,0 +1,148 @@
+//! Rows of a matrix into panels: the one place that knows both a file's group and a panel's step.
+
+use super::layout::{Layout, PANEL};
+use super::{PackError, Rows, fetch, name};
+use crate::format::Format;
+use crate::weights::{TensorBytes, WeightSource};
+use crate::fir::Role;
+use half::{bf16, f16};
+
+/// Packs all panels of `rows` into `out`, which is exactly as long; padding lanes become zeros.
+pub(super) fn pack_rows(
+    source: &dyn WeightSource,
+    block: Option<u32>,
+    layout: Layout,
+    rows: Rows,
+    out: &mut [u8],
+    threads: usize,
+) -> Result<(), PackError> {
+    let matrix_rows = match rows {
+        Rows::Plain { rows, .. } | Rows::Pair { rows, .. } => rows,
+        Rows::Rope { heads, head_dim, .. } => heads * head_dim,
+    };
+    let roles: Vec<Role> = rows.roles().collect();
+    let tensors = roles
+        .iter()
+        .map(|role| fetch(source, block, *role, (layout.format, matrix_rows, layout.columns)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let job = Job { layout, rows, tensors: &tensors };
+    let panel_bytes = usize::try_from(layout.panel_bytes()).unwrap_or(usize::MAX).max(1);
+    let panels = out.len() / panel_bytes;
+    let share = panels.div_ceil(threads.max(1)).max(1);
+    let result = std::thread::scope(|scope| {
+        let workers: Vec<_> = out
+            .chunks_mut(share * panel_bytes)
+            .enumerate()
+            .map(|(i, out)| scope.spawn({
+                let job = &job;
+                move || job.panels(i * share, out, panel_bytes)
+            }))
+            .collect();
+        workers.into_iter().try_for_each(|w| match w.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    });
+    result.map_err(|(matrix, row)| {
+        let role = roles.get(matrix).copied().unwrap_or(Role::TokenEmbedding);
+        PackError::NonFinite { tensor: name(block, role), row }
+    })?;
+    roles.iter().for_each(|role| source.release(block, *role));
+    Ok(())
+}
+
+struct Job<'a> {
+    layout: Layout,
+    rows: Rows,
+    tensors: &'a [TensorBytes<'a>],
+}
+
+impl Job<'_> {
+    /// Packs the panels from number `first` on; the error is matrix and row of a weight that is
+    /// not finite.
+    fn panels(
+        &self,
+        first: usize,
+        out: &mut [u8],
+        panel_bytes: usize,
+    ) -> Result<(), (usize, u32)> {
+        for (panel, out) in (first..).zip(out.chunks_exact_mut(panel_bytes)) {
+            let panel = u32::try_from(panel).unwrap_or(u32::MAX);
+            for lane in 0..PANEL {
+                let Some((matrix, row)) = self.rows.row(panel, lane) else { continue };
+                let Some(bytes) = self.row(matrix, row) else { continue };
+                if !self.lane(lane, bytes, out) {
+                    return Err((matrix, row));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&self, matrix: usize, row: u32) -> Option<&[u8]> {
+        let tensor = self.tensors.get(matrix)?;
+        let bytes = tensor.format.row_bytes(tensor.columns as usize)?;
+        let start = bytes.checked_mul(row as usize)?;
+        tensor.bytes.get(start..start + bytes)
+    }
+
+    /// Scatters one row over the steps of a panel; false where a value is not finite.
+    fn lane(&self, lane: u32, row: &[u8], panel: &mut [u8]) -> bool {
+        let group = self.layout.format.group_bytes();
+        let step = self.layout.step_bytes() as usize;
+        let mut finite = true;
+        for (group, out) in row.chunks_exact(group).zip(panel.chunks_exact_mut(step)) {
+            finite &= match self.layout.format {
+                Format::F32 | Format::F16 | Format::Bf16 => plain(self.layout.format, lane, group, out),
+                Format::Q8_0 | Format::Q4_0 | Format::Q4_1 => self.group(lane, group, out),
+            };
+        }
+        finite
+    }
+
+    /// One group of 32 elements: scale, minimum, codes.
+    fn group(&self, lane: u32, group: &[u8], out: &mut [u8]) -> bool {
+        let halves = if self.layout.format == Format::Q4_1 { 2 } else { 1 };
+        let (head, codes) = group.split_at(2 * halves);
+        let mut finite = true;
+        let places = [self.layout.scale(lane), self.layout.minimum(lane)];
+        for (half, place) in head.chunks_exact(2).zip(places) {
+            finite &= f16::from_le_bytes([half[0], half[1]]).is_finite();
+            put(out, place, half);
+        }
+        for line in 0..self.layout.tile_lines() {
+            let dword = if self.layout.format == Format::Q8_0 {
+                let at = line as usize * 4;
+                [0, 1, 2, 3].map(|i| codes[at + i] ^ 0x80)
+            } else {
+                // A file keeps elements k and k + 16 in one byte; a dword keeps k and k + 4.
+                let at = line * 8;
+                [0, 1, 2, 3].map(|i| nibble(codes, at + i) | nibble(codes, at + 4 + i) << 4)
+            };
+            put(out, self.layout.code(lane, line), &dword);
+        }
+        finite
+    }
+}
+
+/// Element `k` of a file's 4-bit group.
+fn nibble(codes: &[u8], k: u32) -> u8 {
+    let byte = codes[k as usize % 16];
+    if k < 16 { byte & 15 } else { byte >> 4 }
+}
+
+fn plain(format: Format, lane: u32, element: &[u8], out: &mut [u8]) -> bool {
+    let bytes = u32::try_from(element.len()).unwrap_or(0);
+    put(out, lane * bytes, element);
+    match (format, element) {
+        (Format::F16, [a, b]) => f16::from_le_bytes([*a, *b]).is_finite(),
+        (Format::Bf16, [a, b]) => bf16::from_le_bytes([*a, *b]).is_finite(),
+        (_, [a, b, c, d]) => f32::from_le_bytes([*a, *b, *c, *d]).is_finite(),
+        _ => false,
+    }
+}
+
+fn put(out: &mut [u8], at: u32, bytes: &[u8]) {
+    let at = at as usize;
+    out[at..at + bytes.len()].copy_from_slice(bytes);
+}

@@ -1,0 +1,90 @@
+//! The image: where each packed tensor lies, each once however often it is used.
+
+use crate::fir::{Epilogue, Func, HeadShape, Role, Weight, WeightId};
+use crate::format::Format;
+use crate::lower::Segment;
+use crate::pack::layout::Layout;
+use crate::pack::{Content, PackedTensor, Rows};
+
+/// Collects the tensors of the image in order of first use.
+#[derive(Default)]
+pub(super) struct Image {
+    pub(super) tensors: Vec<PackedTensor>,
+    pub(super) bytes: u64,
+}
+
+impl Image {
+    /// The offset of a tensor, which is added where it is new. A tied table, the blocks of a
+    /// shared schedule and the one rotary table are so stored once.
+    pub(super) fn place(&mut self, block: Option<u32>, content: Content) -> u64 {
+        if let Some(known) =
+            self.tensors.iter().find(|t| t.block == block && t.content == content)
+        {
+            return known.offset;
+        }
+        let offset = self.bytes;
+        self.bytes = (offset + content.bytes()).next_multiple_of(64);
+        self.tensors.push(PackedTensor { block, content, offset });
+        offset
+    }
+}
+
+/// The panels of a linear op: parts of one format that follow one another are one segment.
+pub(super) fn segments(
+    func: &Func,
+    weights: &[WeightId],
+    epilogue: &Epilogue,
+) -> Vec<(Segment, Content)> {
+    let weights: Vec<Weight> = weights.iter().map(|w| func.weights[*w]).collect();
+    let parts = match (epilogue, weights.as_slice()) {
+        (Epilogue::RopeAppend { shape, .. }, [q, k, v]) => rope_parts(*shape, *q, *k, *v),
+        (Epilogue::Glu { .. }, [gate, up]) => {
+            let rows = Rows::Pair { first: gate.role, second: up.role, rows: gate.rows };
+            vec![(gate.format, gate.columns, rows)]
+        }
+        (_, weights) => weights
+            .iter()
+            .map(|w| (w.format, w.columns, Rows::Plain { role: w.role, rows: w.rows }))
+            .collect(),
+    };
+    let mut segments: Vec<(Segment, Content)> = Vec::new();
+    for (format, columns, rows) in parts {
+        match segments.last_mut() {
+            Some((segment, Content::Panels { parts, .. })) if segment.format == format => {
+                segment.panels += rows.panels();
+                parts.push(rows);
+            }
+            _ => {
+                let layout = Layout { format, columns };
+                let segment = Segment { format, panels: rows.panels() };
+                segments.push((segment, Content::Panels { layout, parts: vec![rows] }));
+            }
+        }
+    }
+    segments
+}
+
+fn rope_parts(shape: HeadShape, q: Weight, k: Weight, v: Weight) -> Vec<(Format, u32, Rows)> {
+    let HeadShape { heads, kv_heads, head_dim } = shape;
+    vec![
+        (q.format, q.columns, Rows::Rope { role: q.role, heads, head_dim }),
+        (k.format, k.columns, Rows::Rope { role: k.role, heads: kv_heads, head_dim }),
+        (v.format, v.columns, Rows::Plain { role: v.role, rows: v.rows }),
+    ]
+}
+
+/// The stored block that a tensor of `role` belongs to, inside block `block`.
+pub(super) fn owner(role: Role, block: Option<u32>) -> Option<u32> {
+    match role {
+        Role::TokenEmbedding | Role::OutputNorm | Role::Output => None,
+        Role::AttentionNorm
+        | Role::Query
+        | Role::Key
+        | Role::Value
+        | Role::AttentionOutput
+        | Role::FfnNorm
+        | Role::FfnGate
+        | Role::FfnUp
+        | Role::FfnDown => block,
+    }
+}

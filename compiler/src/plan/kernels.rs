@@ -1,0 +1,78 @@
+//! The kernel table: one kernel for each distinct description.
+
+use crate::lower::{
+    AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Lowered, lower_attention,
+    lower_embed, lower_linear,
+};
+
+/// A description of a kernel: equal descriptions are one kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Spec {
+    /// A row of the embedding table.
+    Embed(EmbedKernel),
+    /// A matrix product.
+    Linear(LinearKernel),
+    /// Attention of one token.
+    Attention(AttentionKernel),
+}
+
+/// A kernel of a plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedKernel {
+    /// Unique name: operation, storage, shape, token tile.
+    pub name: String,
+    /// What it was lowered from.
+    pub spec: Spec,
+    /// The kernel and the meaning of its parameters.
+    pub lowered: Lowered,
+}
+
+/// The kernels of a plan, in order of first use.
+#[derive(Default)]
+pub(super) struct Kernels {
+    pub(super) list: Vec<PlannedKernel>,
+}
+
+impl Kernels {
+    /// The number of the kernel of `spec`, lowered where it is new.
+    pub(super) fn index(&mut self, spec: Spec) -> usize {
+        if let Some(known) = self.list.iter().position(|k| k.spec == spec) {
+            return known;
+        }
+        let mut name = base_name(&spec);
+        // Descriptions may differ in what the name leaves out (an epsilon).
+        let same = self.list.iter().filter(|k| k.name.starts_with(&name)).count();
+        if same > 0 {
+            name = format!("{name}_{}", same + 1);
+        }
+        let lowered = match &spec {
+            Spec::Embed(kernel) => lower_embed(&name, kernel),
+            Spec::Linear(kernel) => lower_linear(&name, kernel),
+            Spec::Attention(kernel) => lower_attention(&name, kernel),
+        };
+        self.list.push(PlannedKernel { name, spec, lowered });
+        self.list.len() - 1
+    }
+}
+
+fn base_name(spec: &Spec) -> String {
+    match spec {
+        Spec::Embed(k) => format!("embed_{}_{}x{}", k.format, k.vocab, k.width),
+        Spec::Attention(k) => {
+            let s = k.shape;
+            format!("attention_{}q{}kv_{}", s.heads, s.kv_heads, s.head_dim)
+        }
+        Spec::Linear(k) => {
+            let norm = if k.norm.is_some() { "norm_" } else { "" };
+            let kind = match k.epilogue {
+                EpilogueKernel::Store => "linear",
+                EpilogueKernel::Residual => "linear_residual",
+                EpilogueKernel::Glu => "linear_glu",
+                EpilogueKernel::RopeAppend { .. } => "linear_rope_append",
+            };
+            let formats: Vec<&str> = k.segments.iter().map(|s| s.format.name()).collect();
+            let rows = k.panels() * crate::pack::layout::PANEL;
+            format!("{norm}{kind}_{}_{rows}x{}_t{}", formats.join("_"), k.columns, k.tokens)
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The plan as text, for `dump --stage plan`.
+
+use super::Plan;
+use crate::pack::Content;
+use deepthin_runtime::program::{Base, Operand, Split, Step};
+use std::fmt;
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let r = &self.regions;
+        writeln!(f, "plan {} {{", self.name)?;
+        writeln!(
+            f,
+            "  lanes {}  context {}  chunk {}  tiles {:?}",
+            self.options.lanes, self.options.context, self.options.chunk, self.options.tiles
+        )?;
+        writeln!(
+            f,
+            "  bytes  image {}  arena {}  scratch {} a thread  kv {}  logits {}",
+            r.image, r.arena, r.scratch, r.kv, r.logits
+        )?;
+        writeln!(f, "\n  kernels {{")?;
+        for (i, kernel) in self.kernels.iter().enumerate() {
+            writeln!(f, "    k{i} = {}", kernel.name)?;
+        }
+        writeln!(f, "  }}\n\n  image {{")?;
+        for tensor in &self.image {
+            let block = tensor.block.map_or(String::new(), |b| format!("block {b} "));
+            let bytes = tensor.content.bytes();
+            writeln!(f, "    {:>10}: {block}{} ({bytes} bytes)", tensor.offset, tensor.content)?;
+        }
+        writeln!(f, "  }}\n\n  body {{")?;
+        for (i, step) in self.body.iter().enumerate() {
+            self.step(f, i, step)?;
+            if let Some(application) = self.application_ends.iter().position(|e| *e == i + 1) {
+                writeln!(f, "    // end of layer {application}")?;
+            }
+        }
+        writeln!(f, "  }}\n\n  head {{")?;
+        for (i, step) in self.head.iter().enumerate() {
+            self.step(f, i, step)?;
+        }
+        writeln!(f, "  }}\n}}")
+    }
+}
+
+impl Plan {
+    fn step(&self, f: &mut fmt::Formatter<'_>, number: usize, step: &Step) -> fmt::Result {
+        write!(f, "    {number:>4}:")?;
+        for variant in &step.variants {
+            write!(f, " k{}x{}", variant.kernel, variant.tile)?;
+        }
+        match step.split {
+            Split::Units { count } => write!(f, " units {count}")?,
+            Split::TokenUnits { count } => write!(f, " token-units {count}")?,
+        }
+        for operand in &step.operands {
+            write!(f, " {}", Place(operand))?;
+        }
+        writeln!(f)
+    }
+}
+
+struct Place<'a>(&'a Operand);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let base = match self.0.base {
+            Base::Image => "image",
+            Base::Arena => "arena",
+            Base::Scratch => "scratch",
+            Base::Kv => "kv",
+            Base::Logits => "logits",
+        };
+        write!(f, "{base}+{}", self.0.offset)?;
+        if self.0.token_stride != 0 {
+            write!(f, "+{}t", self.0.token_stride)?;
+        }
+        if self.0.position_stride != 0 {
+            write!(f, "+{}p", self.0.position_stride)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Content::Panels { layout, parts } => {
+                let names: Vec<String> =
+                    parts.iter().flat_map(|p| p.roles()).map(|r| r.to_string()).collect();
+                write!(f, "{} {} k {}", names.join(" "), layout.format, layout.columns)
+            }
+            Content::Gain { role, width } => write!(f, "{role} f32 [{width}]"),
+            Content::RopeTable { head_dim, theta, context } => {
+                write!(f, "rotary table [{context}, {head_dim}] theta {theta}")
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Memory regions: zeroed, aligned to pages, shared by the threads of a session.
+#![expect(unsafe_code, reason = "regions are handed to kernels as raw pointers")]
+
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use std::ptr::NonNull;
+use thiserror::Error;
+
+/// The operating system has no memory for us.
+#[derive(Debug, Clone, Error)]
+#[error("cannot map {bytes} bytes for {what}: {cause}; a shorter context (-c) or a smaller model needs less")]
+pub struct OutOfMemory {
+    /// What the memory was for.
+    pub what: &'static str,
+    /// Bytes asked for.
+    pub bytes: u64,
+    /// The system's answer.
+    pub cause: String,
+}
+
+/// A zeroed anonymous mapping. Pages take memory when they are first touched.
+#[derive(Debug)]
+pub struct Region {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: a region is plain memory without thread affinity.
+unsafe impl Send for Region {}
+// SAFETY: through `&Region` only raw pointers are handed out; whoever dereferences them keeps
+// the contract of the kernel ABI (no two threads on the same bytes, one of them writing).
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Maps `bytes` zeroed bytes for `what`.
+    pub fn new(what: &'static str, bytes: u64) -> Result<Self, OutOfMemory> {
+        let fail = |cause: String| OutOfMemory { what, bytes, cause };
+        // Room for a whole page even where nothing is asked for: a region is never dangling.
+        let size = usize::try_from(bytes.max(64)).map_err(|e| fail(e.to_string()))?;
+        if size > isize::MAX as usize {
+            return Err(fail("more than the address space".to_owned()));
+        }
+        // SAFETY: a new private anonymous mapping at an address of the kernel's choice aliases
+        // nothing.
+        let start = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                size,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }
+        .map_err(|e| fail(e.to_string()))?;
+        let start = NonNull::new(start.cast::<u8>()).ok_or_else(|| fail("null".to_owned()))?;
+        Ok(Region { start, bytes: size })
+    }
+
+    /// Start of the region.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    /// Bytes of the region (at least those asked for).
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether the region is empty: never.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The bytes, for whoever owns the region alone.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping is `bytes` long, initialized (zeroed), and borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
+    }
+
+    /// `count` f32 from byte `offset`, while no kernel runs; `None` where they pass the end or
+    /// are not aligned.
+    pub fn floats(&mut self, offset: u64, count: u32) -> Option<&[f32]> {
+        let offset = usize::try_from(offset).ok()?;
+        let bytes = (count as usize).checked_mul(4)?;
+        if !offset.is_multiple_of(4) || offset.checked_add(bytes)? > self.bytes {
+            return None;
+        }
+        // SAFETY: in bounds and aligned by the check above (the start is a page), initialized,
+        // any bits are an f32, and the exclusive borrow keeps kernels out.
+        Some(unsafe {
+            std::slice::from_raw_parts(self.start.as_ptr().add(offset).cast::<f32>(), count as usize)
+        })
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made in `new` with this size and is not used after the drop.
+        // A failure leaves the mapping behind, which nothing could mend here.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}

@@ -1,0 +1,386 @@
+//! A session: one sequence of tokens run through a program.
+//!
+//! Tokens go in by [`Session::feed`], in chunks of the program's size; each chunk walks the flat
+//! step list once, every step on all threads with a barrier behind it. Because work is split
+//! over rows, heads and tokens and never over a sum, the logits do not depend on the number of
+//! threads or on how the tokens were cut.
+#![expect(unsafe_code, reason = "calls kernels with pointers that the validated program places")]
+
+use crate::memory::{OutOfMemory, Region};
+use crate::program::{Base, InvalidProgram, Operand, Program, ScalarSource, Split, Step, Variant};
+use crate::threads::{Pool, ThreadError, Worker};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Most parameters of either kind that a kernel may have.
+pub const MAX_PARAMETERS: usize = 32;
+
+/// Why a session could not be made or could not go on.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A bug of the compiler.
+    #[error(transparent)]
+    Program(#[from] InvalidProgram),
+    /// A program with more parameters than a call can carry; a bug of the compiler.
+    #[error("kernel `{kernel}` has more than {MAX_PARAMETERS} parameters of one kind")]
+    Parameters {
+        /// The kernel.
+        kernel: String,
+    },
+    /// The image is not the one that the program was made for.
+    #[error("the packed weights have {found} bytes, the program needs {expected}")]
+    Image {
+        /// Bytes at hand.
+        found: usize,
+        /// Bytes needed.
+        expected: u64,
+    },
+    /// No memory.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+    /// No threads.
+    #[error(transparent)]
+    Threads(#[from] ThreadError),
+    /// Nothing to compute on.
+    #[error("no tokens to run: the prompt is empty")]
+    NoTokens,
+    /// The sequence would pass the end of the KV cache.
+    #[error("{position} + {tokens} tokens pass the context of {context}; raise it with -c or give a shorter prompt")]
+    ContextFull {
+        /// Tokens in the cache.
+        position: u32,
+        /// Tokens given.
+        tokens: usize,
+        /// Positions of the cache.
+        context: u32,
+    },
+    /// A token that the vocabulary does not have.
+    #[error("token id {id} is out of range: the vocabulary has {vocab} tokens")]
+    TokenId {
+        /// The id.
+        id: u32,
+        /// Tokens of the vocabulary.
+        vocab: u32,
+    },
+    /// Infinite or NaN logits.
+    #[error("non-finite logits at position {position}: {origin}; the weights or the prompt drive the model out of range (`deepthin check` the file)")]
+    NonFinite {
+        /// Position of the token.
+        position: u32,
+        /// Where the first non-finite value appears.
+        origin: Origin,
+    },
+}
+
+/// Where the first non-finite value of a computation appears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// In the embedding.
+    Embedding,
+    /// In the output of this block application.
+    Application(usize),
+    /// After the last block.
+    Head,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::Embedding => f.write_str("first in the embedding of the token"),
+            Origin::Application(i) => write!(f, "first in the output of layer {i}"),
+            Origin::Head => f.write_str("first in the output head"),
+        }
+    }
+}
+
+/// One sequence: its KV cache, its working memory and its threads.
+pub struct Session {
+    program: Arc<Program>,
+    memory: Regions,
+    pool: Pool,
+    position: u32,
+}
+
+/// The memory of a session.
+struct Regions {
+    image: Arc<Region>,
+    arena: Region,
+    scratch: Region,
+    scratch_stride: usize,
+    kv: Region,
+    logits: Region,
+}
+
+/// The tokens of one pass over a step list.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    /// Ids of the chunk.
+    tokens: &'a [u32],
+    /// Absolute position of the chunk's first token.
+    position: u32,
+    /// First token of the chunk that this pass computes, and one past the last.
+    first: usize,
+    end: usize,
+}
+
+impl Session {
+    /// A session of `program` on its packed weights, with `threads` threads (the caller's
+    /// included).
+    pub fn new(
+        program: Arc<Program>,
+        image: Arc<Region>,
+        threads: usize,
+    ) -> Result<Self, RunError> {
+        program.validate()?;
+        for kernel in &program.kernels {
+            if kernel.buffers.len().max(kernel.scalars.len()) > MAX_PARAMETERS {
+                return Err(RunError::Parameters { kernel: kernel.name.clone() });
+            }
+        }
+        let sizes = program.regions;
+        if (image.len() as u64) < sizes.image {
+            return Err(RunError::Image { found: image.len(), expected: sizes.image });
+        }
+        let pool = Pool::new(threads)?;
+        // A page between the threads' parts: no line is shared.
+        let stride = sizes.scratch.next_multiple_of(4096);
+        let scratch = Region::new("working memory", stride.saturating_mul(threads as u64))?;
+        let memory = Regions {
+            image,
+            arena: Region::new("activations", sizes.arena)?,
+            scratch,
+            scratch_stride: usize::try_from(stride).unwrap_or(usize::MAX),
+            kv: Region::new("the KV cache", sizes.kv)?,
+            logits: Region::new("logits", sizes.logits)?,
+        };
+        Ok(Session { program, memory, pool, position: 0 })
+    }
+
+    /// The program that runs.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Tokens in the KV cache.
+    pub fn position(&self) -> u32 {
+        self.position
+    }
+
+    /// Threads that compute.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Forgets the sequence from `position` on; a position past the present one changes nothing.
+    pub fn truncate(&mut self, position: u32) {
+        self.position = self.position.min(position);
+    }
+
+    /// Appends `tokens` to the sequence and returns the logits after the last one.
+    pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], RunError> {
+        let last = tokens.len().saturating_sub(1);
+        let place = self.run(tokens, last, &mut |_, _| ())?;
+        let vocab = self.program.vocab;
+        Ok(self.memory.logits.floats(place, vocab).unwrap_or_default())
+    }
+
+    /// Appends `tokens` and shows `visit` the logits after each token from index `from` on.
+    pub fn feed_each(
+        &mut self,
+        tokens: &[u32],
+        from: usize,
+        visit: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), RunError> {
+        self.run(tokens, from, visit)?;
+        Ok(())
+    }
+
+    /// Runs all chunks; the byte offset of the last token's logits.
+    fn run(
+        &mut self,
+        tokens: &[u32],
+        from: usize,
+        visit: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<u64, RunError> {
+        self.admit(tokens)?;
+        let program = Arc::clone(&self.program);
+        let mut place = 0;
+        let mut done = 0;
+        for chunk in tokens.chunks(program.chunk as usize) {
+            let mut pass =
+                Pass { tokens: chunk, position: self.position, first: 0, end: chunk.len() };
+            self.walk(&program.body, pass);
+            let mut first = from.saturating_sub(done).min(chunk.len());
+            while first < chunk.len() {
+                pass.first = first;
+                pass.end = chunk.len().min(first + program.head_tile as usize);
+                self.walk(&program.head, pass);
+                for token in pass.first..pass.end {
+                    place = (token - pass.first) as u64 * program.regions.logits_stride;
+                    let logits = self.memory.logits.floats(place, program.vocab).unwrap_or_default();
+                    if !logits.iter().all(|x| x.is_finite()) {
+                        return Err(self.non_finite(pass, token));
+                    }
+                    visit(done + token, logits);
+                }
+                first = pass.end;
+            }
+            done += chunk.len();
+            self.position += u32::try_from(chunk.len()).unwrap_or(0);
+        }
+        Ok(place)
+    }
+
+    /// Checks everything about the tokens before anything is computed.
+    fn admit(&self, tokens: &[u32]) -> Result<(), RunError> {
+        let (context, vocab) = (self.program.context, self.program.vocab);
+        if tokens.is_empty() {
+            return Err(RunError::NoTokens);
+        }
+        if tokens.len() > (context - self.position.min(context)) as usize {
+            return Err(RunError::ContextFull {
+                position: self.position,
+                tokens: tokens.len(),
+                context,
+            });
+        }
+        match tokens.iter().find(|t| **t >= vocab) {
+            Some(&id) => Err(RunError::TokenId { id, vocab }),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs steps on all threads.
+    fn walk(&mut self, steps: &[Step], pass: Pass<'_>) {
+        let (program, memory) = (&self.program, &self.memory);
+        self.pool.run(&|worker: &Worker<'_>| {
+            for step in steps {
+                run_step(program, memory, step, pass, worker);
+                worker.barrier();
+            }
+        });
+    }
+
+    /// Names the place where the computation of `token` first leaves the finite numbers: the
+    /// chunk is computed again (its KV entries get the same values) application by application.
+    fn non_finite(&mut self, pass: Pass<'_>, token: usize) -> RunError {
+        let program = Arc::clone(&self.program);
+        let position = pass.position + u32::try_from(token).unwrap_or(0);
+        let pass = Pass { first: 0, end: pass.tokens.len(), ..pass };
+        let (stream, elements) = program.stream;
+        let place = stream.offset + token as u64 * stream.token_stride;
+        let embed = program.body.len().min(1);
+        let mut start = 0;
+        let ends = std::iter::once(embed).chain(program.application_ends.iter().copied());
+        for (i, end) in ends.enumerate() {
+            self.walk(&program.body[start..end.max(start)], pass);
+            start = end.max(start);
+            let values = self.memory.arena.floats(place, elements).unwrap_or_default();
+            if !values.iter().all(|x| x.is_finite()) {
+                let origin =
+                    i.checked_sub(1).map_or(Origin::Embedding, Origin::Application);
+                return RunError::NonFinite { position, origin };
+            }
+        }
+        RunError::NonFinite { position, origin: Origin::Head }
+    }
+}
+
+/// One thread's part of one step.
+fn run_step(
+    program: &Program,
+    memory: &Regions,
+    step: &Step,
+    pass: Pass<'_>,
+    worker: &Worker<'_>,
+) {
+    match step.split {
+        Split::Units { count } => {
+            let (begin, end) = worker.share(u64::from(count));
+            if begin == end {
+                return;
+            }
+            let mut token = pass.first;
+            while token < pass.end {
+                let left = pass.end - token;
+                let fits = |v: &&Variant| v.tile as usize <= left;
+                let Some(variant) = step.variants.iter().find(fits) else { return };
+                call(program, memory, step, variant, pass, token, (begin, end), worker.thread);
+                token += variant.tile as usize;
+            }
+        }
+        Split::TokenUnits { count } => {
+            let count = u64::from(count);
+            let (mut at, end) = worker.share((pass.end - pass.first) as u64 * count);
+            let Some(variant) = step.variants.last() else { return };
+            while at < end {
+                let token = at / count;
+                let stop = end.min((token + 1) * count);
+                let share = (at - token * count, stop - token * count);
+                let token = pass.first + usize::try_from(token).unwrap_or(0);
+                call(program, memory, step, variant, pass, token, share, worker.thread);
+                at = stop;
+            }
+        }
+    }
+}
+
+/// One kernel call.
+fn call(
+    program: &Program,
+    memory: &Regions,
+    step: &Step,
+    variant: &Variant,
+    pass: Pass<'_>,
+    token: usize,
+    share: (u64, u64),
+    thread: usize,
+) {
+    let position = pass.position + u32::try_from(token).unwrap_or(0);
+    let mut buffers = [std::ptr::null_mut(); MAX_PARAMETERS];
+    for (slot, operand) in buffers.iter_mut().zip(&step.operands) {
+        *slot = memory.address(operand, token, token - pass.first, position, thread);
+    }
+    let mut scalars = [0; MAX_PARAMETERS];
+    for (slot, source) in scalars.iter_mut().zip(&variant.scalars) {
+        *slot = match source {
+            ScalarSource::RangeBegin => i64::try_from(share.0).unwrap_or(0),
+            ScalarSource::RangeEnd => i64::try_from(share.1).unwrap_or(0),
+            ScalarSource::Position(quotient) => quotient.of(position),
+            ScalarSource::TokenId(quotient) => quotient.of(pass.tokens[token]),
+        };
+    }
+    let kernel = &program.kernels[variant.kernel];
+    let (buffers, scalars) =
+        (&buffers[..step.operands.len()], &scalars[..variant.scalars.len()]);
+    // SAFETY: `Program::validate` has proved that these operands and scalars stay inside their
+    // regions and declared bounds for every token of a chunk, every position of the context and
+    // every token id (checked in `admit`). Threads write disjoint units of a step, and barriers
+    // lie between steps.
+    unsafe { kernel.code.call(buffers, scalars) };
+}
+
+impl Regions {
+    fn address(
+        &self,
+        operand: &Operand,
+        token: usize,
+        head_token: usize,
+        position: u32,
+        thread: usize,
+    ) -> *mut u8 {
+        let (base, token) = match operand.base {
+            Base::Image => (self.image.as_ptr(), token),
+            Base::Arena => (self.arena.as_ptr(), token),
+            Base::Scratch => {
+                (self.scratch.as_ptr().wrapping_add(thread * self.scratch_stride), token)
+            }
+            Base::Kv => (self.kv.as_ptr(), token),
+            Base::Logits => (self.logits.as_ptr(), head_token),
+        };
+        let offset = operand.offset
+            + token as u64 * operand.token_stride
+            + u64::from(position) * operand.position_stride;
+        base.wrapping_add(usize::try_from(offset).unwrap_or(0))
+    }
+}

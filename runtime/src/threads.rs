@@ -1,0 +1,244 @@
+//! A persistent pool of threads for one token at a time: spin a bounded while, then park.
+//!
+//! A job runs on every thread of the pool at once, the caller's included, and meets at barriers
+//! inside. Between jobs workers spin shortly (the next token comes at once while generating) and
+//! then sleep. More threads than cores work, slowly: a waiting thread soon gives up its core.
+#![expect(unsafe_code, reason = "a job borrows from the caller's stack; the pool outlives no job")]
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use thiserror::Error;
+
+/// Spins before a waiting thread yields, and yields before it sleeps. A barrier crossing takes
+/// some tens of nanoseconds when everyone is running, a step some tens of microseconds.
+const SPINS: u32 = 4_000;
+const YIELDS: u32 = 40;
+
+/// Most threads of a pool.
+pub const MAX_THREADS: usize = 1024;
+
+/// Threads could not be had.
+#[derive(Debug, Error)]
+pub enum ThreadError {
+    /// A count that makes no sense.
+    #[error("{0} threads asked for; 1 to {MAX_THREADS} are possible")]
+    Count(usize),
+    /// The operating system refused.
+    #[error("started {started} of {wanted} threads: {cause}; ask for fewer with -t")]
+    Spawn {
+        /// Threads that run, the caller's included.
+        started: usize,
+        /// Threads asked for.
+        wanted: usize,
+        /// The system's answer.
+        cause: std::io::Error,
+    },
+}
+
+/// A word that threads wait on: a generation number that only grows.
+#[derive(Default)]
+struct Gate {
+    generation: AtomicU32,
+    sleepers: AtomicUsize,
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Gate {
+    /// Waits until the generation is not `seen`.
+    fn wait(&self, seen: u32) {
+        for _ in 0..SPINS {
+            if self.generation.load(Ordering::Acquire) != seen {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        for _ in 0..YIELDS {
+            if self.generation.load(Ordering::Acquire) != seen {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        while self.generation.load(Ordering::SeqCst) == seen {
+            guard = self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Lets everyone through who waits on the present generation.
+    fn open(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        // A sleeper counts itself under the lock before it looks at the generation, so that
+        // either it is seen here or it sees the new generation.
+        if self.sleepers.load(Ordering::SeqCst) != 0 {
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// What a job knows of itself on one thread.
+pub struct Worker<'a> {
+    /// This thread's number, 0 to `threads` - 1.
+    pub thread: usize,
+    /// Threads that run the job.
+    pub threads: usize,
+    barrier: &'a Barrier,
+}
+
+impl Worker<'_> {
+    /// Waits for all threads of the job. What they wrote before, all see after.
+    pub fn barrier(&self) {
+        self.barrier.wait(self.threads);
+    }
+
+    /// This thread's contiguous share of `0..count`: shares differ by at most one unit.
+    pub fn share(&self, count: u64) -> (u64, u64) {
+        let (thread, threads) = (self.thread as u64, self.threads as u64);
+        (count * thread / threads, count * (thread + 1) / threads)
+    }
+}
+
+#[derive(Default)]
+struct Barrier {
+    arrived: AtomicUsize,
+    gate: Gate,
+}
+
+impl Barrier {
+    fn wait(&self, threads: usize) {
+        if threads == 1 {
+            return;
+        }
+        let seen = self.gate.generation.load(Ordering::Acquire);
+        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == threads {
+            self.arrived.store(0, Ordering::Relaxed);
+            self.gate.open();
+        } else {
+            self.gate.wait(seen);
+        }
+    }
+}
+
+type Job<'a> = dyn Fn(&Worker<'_>) + Sync + 'a;
+
+/// The job at hand: a borrowed closure whose lifetime is that of one `run`.
+#[derive(Clone, Copy)]
+struct JobPointer(*const Job<'static>);
+
+// SAFETY: the closure behind the pointer is `Sync`, and `run` keeps it alive until every worker
+// has finished with it.
+unsafe impl Send for JobPointer {}
+
+#[derive(Default)]
+struct Shared {
+    job: Mutex<Option<JobPointer>>,
+    start: Gate,
+    done: Barrier,
+    inner: Barrier,
+    stop: AtomicBool,
+}
+
+/// A pool of threads.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    /// Starts a pool of `threads` threads, the caller's own included.
+    pub fn new(threads: usize) -> Result<Self, ThreadError> {
+        if threads == 0 || threads > MAX_THREADS {
+            return Err(ThreadError::Count(threads));
+        }
+        let shared = Arc::new(Shared::default());
+        let mut pool = Pool { shared, workers: Vec::with_capacity(threads - 1) };
+        for thread in 1..threads {
+            let shared = Arc::clone(&pool.shared);
+            let spawned = std::thread::Builder::new()
+                .name(format!("deepthin-{thread}"))
+                .spawn(move || work(&shared, thread, threads));
+            match spawned {
+                Ok(handle) => pool.workers.push(handle),
+                Err(cause) => {
+                    return Err(ThreadError::Spawn { started: thread, wanted: threads, cause });
+                }
+            }
+        }
+        Ok(pool)
+    }
+
+    /// Threads of the pool, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Runs `job` on all threads and returns when all are done. A job that panics ends the
+    /// process with exit code 70: the other threads could wait for it at a barrier for ever.
+    pub fn run(&mut self, job: &Job<'_>) {
+        let threads = self.threads();
+        let worker = Worker { thread: 0, threads, barrier: &self.shared.inner };
+        if threads == 1 {
+            job(&worker);
+            return;
+        }
+        let _guard = ExitOnPanic;
+        let pointer: *const Job<'_> = job;
+        // SAFETY: only the lifetime changes; no worker uses the pointer after the barrier `done`
+        // below, which this call waits for.
+        let pointer = JobPointer(unsafe {
+            std::mem::transmute::<*const Job<'_>, *const Job<'static>>(pointer)
+        });
+        *self.shared.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(pointer);
+        self.shared.start.open();
+        job(&worker);
+        self.shared.done.wait(threads);
+    }
+}
+
+/// Ends the process when a panic passes.
+struct ExitOnPanic;
+
+impl Drop for ExitOnPanic {
+    #[expect(clippy::exit, reason = "no thread may go on without the one that panicked")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::exit(70);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.shared.start.open();
+        for handle in self.workers.drain(..) {
+            // Workers end normally or end the process: there is no panic to pass on.
+            let _ = handle.join();
+        }
+    }
+}
+
+fn work(shared: &Shared, thread: usize, threads: usize) {
+    let mut seen = 0;
+    loop {
+        shared.start.wait(seen);
+        seen = seen.wrapping_add(1);
+        if shared.stop.load(Ordering::SeqCst) {
+            return;
+        }
+        let job = *shared.job.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(JobPointer(job)) = job {
+            let worker = Worker { thread, threads, barrier: &shared.inner };
+            let _guard = ExitOnPanic;
+            // SAFETY: `run` has put the pointer there and waits for `done` before the closure
+            // ends.
+            let job = unsafe { &*job };
+            job(&worker);
+        }
+        shared.done.wait(threads);
+    }
+}
