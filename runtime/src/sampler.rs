@@ -9,7 +9,6 @@
 //! ordered by id, probabilities are f64 by a pure-Rust `exp` and added in one order, and the
 //! random numbers are `SplitMix64`'s.
 
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 /// How the next token is chosen.
@@ -100,10 +99,12 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// The higher logit first, of equal logits the lower id. Logits are finite, and -0 is 0.
-    fn order(&self, other: &Candidate) -> Ordering {
-        let by_logit = other.logit.partial_cmp(&self.logit).unwrap_or(Ordering::Equal);
-        by_logit.then(self.id.cmp(&other.id))
+    /// Orders the higher logit first, and of equal logits (-0 is 0) the lower id.
+    fn key(&self) -> u64 {
+        let bits = (self.logit + 0.0).to_bits();
+        // Ascends with the logit: negative numbers' bits descend, and lie above positive ones.
+        let ascending = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+        u64::from(!ascending) << 32 | u64::from(self.id)
     }
 }
 
@@ -142,7 +143,7 @@ impl Sampler {
             self.penalize();
         }
         let id = if self.settings.temperature == 0.0 {
-            let highest = self.candidates.iter().min_by(|a, b| a.order(b));
+            let highest = self.candidates.iter().min_by_key(|candidate| candidate.key());
             highest.ok_or(SampleError::Empty)?.id
         } else {
             self.keep_top_k();
@@ -188,10 +189,10 @@ impl Sampler {
             _ => count,
         };
         if kept < count {
-            self.candidates.select_nth_unstable_by(kept, Candidate::order);
+            self.candidates.select_nth_unstable_by_key(kept, Candidate::key);
             self.candidates.truncate(kept);
         }
-        self.candidates.sort_unstable_by(Candidate::order);
+        self.candidates.sort_unstable_by_key(Candidate::key);
     }
 
     /// Draws one of the candidates, which are in descending order.

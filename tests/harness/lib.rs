@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stderr, reason = "tests say why they leave something out")]
 
+pub mod gguf_writer;
 pub mod program;
 pub mod project;
 pub mod real_model;
+pub mod shared_data;

@@ -187,7 +187,10 @@ pub enum Fault {
         remaining: u64,
     },
     /// A count beyond what any model has.
-    #[error("{place} claims {count} elements, expected at most {limit}: the file is damaged")]
+    #[error(
+        "{place} claims {count} elements, expected at most {limit}: \
+         the file is damaged, fetch it again"
+    )]
     TooMany {
         /// What is counted.
         place: String,
@@ -219,7 +222,7 @@ pub enum Fault {
     },
 
     /// A key of no or too many bytes.
-    #[error("key {index} has {length} bytes, expected 1 to 65535: the file is damaged")]
+    #[error("key {index} has {length} bytes, expected 1 to 65535: convert the model anew")]
     KeyLength {
         /// The key's place in the list, from 0.
         index: usize,
@@ -227,7 +230,10 @@ pub enum Fault {
         length: u64,
     },
     /// A key with a byte outside of printable ASCII.
-    #[error("key {index} holds the byte 0x{byte:02x}, expected printable ASCII alone")]
+    #[error(
+        "key {index} holds the byte 0x{byte:02x}, expected printable ASCII alone: \
+         convert the model anew"
+    )]
     KeyByte {
         /// The key's place in the list, from 0.
         index: usize,
@@ -247,7 +253,10 @@ pub enum Fault {
         second: usize,
     },
     /// A value type that GGUF does not have.
-    #[error("{place} is of type {found}, expected a value type of 0 to 12")]
+    #[error(
+        "{place} is of type {found}, expected a value type of 0 to 12: \
+         the file is damaged, fetch it again"
+    )]
     UnknownValueType {
         /// Whose value.
         place: String,
@@ -255,7 +264,10 @@ pub enum Fault {
         found: u32,
     },
     /// A bool that is neither 0 nor 1.
-    #[error("{place} holds the byte {found}, expected a bool of 0 or 1")]
+    #[error(
+        "{place} holds the byte {found}, expected a bool of 0 or 1: \
+         the file is damaged, fetch it again"
+    )]
     BoolByte {
         /// Whose value.
         place: String,
@@ -263,7 +275,10 @@ pub enum Fault {
         found: u8,
     },
     /// Arrays in arrays in arrays.
-    #[error("{place} nests arrays deeper than the {limit} levels that are read")]
+    #[error(
+        "{place} nests arrays deeper than the {limit} levels that are read: \
+         convert the model anew without the key"
+    )]
     ArrayDepth {
         /// Whose value.
         place: String,
@@ -284,7 +299,10 @@ pub enum Fault {
         expected: &'static str,
     },
     /// `general.alignment` is out of its range.
-    #[error("`general.alignment` is {0}, expected a power of two from 8 to 65536")]
+    #[error(
+        "`general.alignment` is {0}, expected a power of two from 8 to 65536: \
+         convert the model anew"
+    )]
     Alignment(u32),
     /// One file of several.
     #[error("is one of {count} files of a split model, expected a whole one: merge them first")]
@@ -294,7 +312,10 @@ pub enum Fault {
     },
 
     /// A tensor's name of no or too many bytes.
-    #[error("the name of tensor {index} has {length} bytes, expected 1 to 64")]
+    #[error(
+        "the name of tensor {index} has {length} bytes, expected 1 to 64: \
+         convert the model anew"
+    )]
     TensorNameLength {
         /// The tensor's place in the list, from 0.
         index: usize,
@@ -302,7 +323,10 @@ pub enum Fault {
         length: u64,
     },
     /// The same tensor twice.
-    #[error("tensor {second} is `{name}` again, expected it once (tensor {first})")]
+    #[error(
+        "tensor {second} is `{name}` again, expected it once (tensor {first}): \
+         convert the model anew"
+    )]
     DuplicateTensor {
         /// The name.
         name: String,
@@ -312,7 +336,10 @@ pub enum Fault {
         second: usize,
     },
     /// No dimensions or too many.
-    #[error("tensor `{name}` has {found} dimensions, expected 1 to 4")]
+    #[error(
+        "tensor `{name}` has {found} dimensions, expected 1 to 4: \
+         convert the model anew"
+    )]
     DimensionCount {
         /// The tensor.
         name: String,
@@ -320,7 +347,10 @@ pub enum Fault {
         found: u32,
     },
     /// A dimension of nothing.
-    #[error("tensor `{name}` has the dimensions {dims:?}, expected each to be at least 1")]
+    #[error(
+        "tensor `{name}` has the dimensions {dims:?}, expected each to be at least 1: \
+         convert the model anew"
+    )]
     ZeroDimension {
         /// The tensor.
         name: String,
@@ -328,7 +358,10 @@ pub enum Fault {
         dims: Vec<u64>,
     },
     /// More bytes than 64 bits count, alone or with the tensors before it.
-    #[error("tensor `{name}` of {kind} {dims:?} at {offset} ends past 2^64 bytes: file is damaged")]
+    #[error(
+        "tensor `{name}` of {kind} {dims:?} at {offset} ends past 2^64 bytes, expected it in the \
+         file: the file is damaged, fetch it again"
+    )]
     TensorTooLarge {
         /// The tensor.
         name: String,
@@ -341,7 +374,8 @@ pub enum Fault {
     },
     /// Rows that are no whole number of blocks.
     #[error(
-        "tensor `{name}` has rows of {columns} elements, expected a multiple of {kind}'s {block}"
+        "tensor `{name}` has rows of {columns} elements, expected a multiple of {kind}'s {block}: \
+         quantize the model anew to a type that fits"
     )]
     RowBlock {
         /// The tensor.
@@ -366,7 +400,11 @@ pub enum Fault {
         old: &'static str,
     },
     /// A type that deepthin has never heard of.
-    #[error("tensor `{name}` is of type {id}, expected a ggml type of 0 to {last}")]
+    #[error(
+        "tensor `{name}` is of type {id}, expected a ggml type of 0 to {last}: \
+         quantize the model to one of {}",
+        GgmlType::supported_list()
+    )]
     UnknownType {
         /// The tensor.
         name: String,
@@ -387,7 +425,10 @@ pub enum Fault {
         kind: GgmlType,
     },
     /// An offset that is no multiple of the alignment.
-    #[error("tensor `{name}` begins at {offset}, expected a multiple of the alignment {alignment}")]
+    #[error(
+        "tensor `{name}` begins at {offset} of the data, expected a multiple of the alignment \
+         {alignment}: convert the model anew"
+    )]
     Misaligned {
         /// The tensor.
         name: String,
@@ -399,7 +440,7 @@ pub enum Fault {
     /// Two tensors share bytes.
     #[error(
         "tensor `{name}` lies at {range:?} of the data, over `{other}` at {other_range:?}, \
-         expected them apart: the file is damaged"
+         expected them apart: convert the model anew"
     )]
     Overlap {
         /// The later tensor.
@@ -414,7 +455,7 @@ pub enum Fault {
     /// Tensors that don't lie one after the other.
     #[error(
         "tensor `{name}` begins at {offset} of the data, expected {expected}, right after \
-         {previous}: the tensors are out of order or leave a gap"
+         {previous}: convert the model anew, with tensors in order and without gaps"
     )]
     OutOfPlace {
         /// The tensor.

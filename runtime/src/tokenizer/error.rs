@@ -9,13 +9,22 @@ pub enum TokenizerError {
     #[error(transparent)]
     Metadata(#[from] GgufError),
     /// A kind of tokenizer other than byte-level BPE.
-    #[error("`tokenizer.ggml.model` is `{0}`, expected `gpt2` (byte-level BPE)")]
+    #[error(
+        "`tokenizer.ggml.model` is `{0}`, expected `gpt2` (byte-level BPE): \
+         take a model with such a vocabulary"
+    )]
     Model(String),
     /// A way of cutting text into words that is not known.
-    #[error("`tokenizer.ggml.pre` is `{0}`, expected `smollm`, `gpt-2` or `gpt2`")]
+    #[error(
+        "`tokenizer.ggml.pre` is `{0}`, expected `smollm`, `gpt-2` or `gpt2`: \
+         take a model of such a family"
+    )]
     PreTokenizer(String),
     /// More tokens than ids are kept for.
-    #[error("`tokenizer.ggml.tokens` holds {count} tokens, expected 1 to {limit}")]
+    #[error(
+        "`tokenizer.ggml.tokens` holds {count} tokens, expected 1 to {limit}: \
+         convert the model anew"
+    )]
     VocabularySize {
         /// The tokens there are.
         count: usize,
@@ -24,7 +33,8 @@ pub enum TokenizerError {
     },
     /// One list is not as long as the vocabulary.
     #[error(
-        "`tokenizer.ggml.token_type` holds {found} types, expected one for each of {tokens} tokens"
+        "`tokenizer.ggml.token_type` holds {found} types, expected one for each of {tokens} tokens: \
+         convert the model anew"
     )]
     TypeCount {
         /// The types there are.
@@ -33,7 +43,10 @@ pub enum TokenizerError {
         tokens: usize,
     },
     /// A token type that GGUF does not have.
-    #[error("`tokenizer.ggml.token_type`[{index}] is {found}, expected 1 to 6")]
+    #[error(
+        "`tokenizer.ggml.token_type`[{index}] is {found}, expected 1 to 6: \
+         convert the model anew"
+    )]
     TokenType {
         /// The token.
         index: usize,
@@ -41,7 +54,10 @@ pub enum TokenizerError {
         found: i32,
     },
     /// A token of no or too many bytes.
-    #[error("`tokenizer.ggml.tokens`[{index}] has {length} bytes, expected 1 to {limit}")]
+    #[error(
+        "`tokenizer.ggml.tokens`[{index}] has {length} bytes, expected 1 to {limit}: \
+         convert the model anew"
+    )]
     TokenLength {
         /// The token.
         index: usize,
@@ -51,7 +67,10 @@ pub enum TokenizerError {
         limit: usize,
     },
     /// The same token twice.
-    #[error("`tokenizer.ggml.tokens`[{second}] is {text:?} again, expected it once (at {first})")]
+    #[error(
+        "`tokenizer.ggml.tokens`[{second}] is {text:?} again, expected it once (at {first}): \
+         convert the model anew"
+    )]
     DuplicateToken {
         /// The token's text in the file.
         text: String,
@@ -61,7 +80,10 @@ pub enum TokenizerError {
         second: u32,
     },
     /// A special id without a token.
-    #[error("`{key}` is {id}, expected an id below the vocabulary's {count}")]
+    #[error(
+        "`{key}` is {id}, expected an id below the vocabulary's {count}: \
+         convert the model anew"
+    )]
     SpecialId {
         /// The key that names the id.
         key: &'static str,
@@ -72,11 +94,15 @@ pub enum TokenizerError {
     },
     /// A text is to begin with a token that the file does not name.
     #[error(
-        "`tokenizer.ggml.add_bos_token` is set, expected `tokenizer.ggml.bos_token_id` as well"
+        "`tokenizer.ggml.add_bos_token` is set, expected `tokenizer.ggml.bos_token_id` as well: \
+         convert the model anew"
     )]
     NoBos,
     /// A merge that is not two tokens.
-    #[error("`tokenizer.ggml.merges`[{index}] is {line:?}, expected two tokens and one space")]
+    #[error(
+        "`tokenizer.ggml.merges`[{index}] is {line:?}, expected two tokens and one space: \
+         convert the model anew"
+    )]
     MergeForm {
         /// The merge.
         index: usize,
@@ -84,7 +110,10 @@ pub enum TokenizerError {
         line: String,
     },
     /// A merge of or into something that is not in the vocabulary.
-    #[error("`tokenizer.ggml.merges`[{index}] names {token:?}, expected a token of the vocabulary")]
+    #[error(
+        "`tokenizer.ggml.merges`[{index}] names {token:?}, expected a token of the vocabulary: \
+         convert the model anew"
+    )]
     MergeToken {
         /// The merge.
         index: usize,
@@ -93,7 +122,8 @@ pub enum TokenizerError {
     },
     /// A merge by which plain text would become a control token.
     #[error(
-        "`tokenizer.ggml.merges`[{index}] makes the control token {token:?}, expected a plain one"
+        "`tokenizer.ggml.merges`[{index}] makes the control token {token:?}, expected a plain one: \
+         convert the model anew"
     )]
     MergeControl {
         /// The merge.
@@ -102,7 +132,10 @@ pub enum TokenizerError {
         token: String,
     },
     /// The same pair twice.
-    #[error("`tokenizer.ggml.merges`[{second}] is {line:?} again, expected it once (at {first})")]
+    #[error(
+        "`tokenizer.ggml.merges`[{second}] is {line:?} again, expected it once (at {first}): \
+         convert the model anew"
+    )]
     DuplicateMerge {
         /// The pair.
         line: String,
@@ -123,7 +156,10 @@ pub enum TokenizerError {
         offset: usize,
     },
     /// An id that no token has.
-    #[error("token id {id}, expected one below the vocabulary's {count}")]
+    #[error(
+        "token id {id}, expected one below the vocabulary's {count}: \
+         the ids are of another model"
+    )]
     IdRange {
         /// The id.
         id: u32,
