@@ -3,7 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
 
 mod cli;
+mod fir;
+mod fir_interp;
 mod gguf;
+mod guard;
+mod language;
+mod numerics;
 mod sampling;
 mod tidy;
 mod tokenizer;
+mod vir;

@@ -90,7 +90,7 @@ fn tokenize(text: &str) -> Result<Vec<Token<'_>>, ParseError> {
             if word > 0 || "()[]{}=,".contains(first) {
                 tokens.push(Token { text, line, column });
             } else if !first.is_whitespace() {
-                let message = format!("`{}` has no place in this text", first.escape_default());
+                let message = format!("`{}` has no place in this text", first.escape_debug());
                 return Err(ParseError { line, column, message });
             }
             column += text.chars().count();
@@ -208,6 +208,7 @@ impl<'t> Parser<'t> {
     }
 
     fn func(&mut self) -> Parsed<Func> {
+        let place = self.at;
         self.keyword("func")?;
         let name = self.word("the function's name")?.to_owned();
         let mut widths = BTreeMap::new();
@@ -217,13 +218,13 @@ impl<'t> Parser<'t> {
         self.keyword("{")?;
         let mut weights = Arena::new();
         while self.peek_id("w").is_some() {
+            let place = self.at;
             let declared = self.weight()?;
             let weight = self.tensor()?;
             let id: WeightId = weights.push(weight);
             if id != declared {
-                return Err(
-                    self.error_at(self.at, format!("weight {declared} stands in {id}'s place"))
-                );
+                let message = format!("weight {declared} stands in {id}'s place");
+                return Err(self.error_at(place, message));
             }
         }
         let mut ops = Vec::new();
@@ -238,7 +239,7 @@ impl<'t> Parser<'t> {
             let next = ValueId::from_index(values.len());
             if id != next {
                 let message = format!("`{name}` defines {id} but not {next}: number without gaps");
-                return Err(self.error_at(self.at, message));
+                return Err(self.error_at(place, message));
             }
             values.push(Value { width });
         }

@@ -146,7 +146,7 @@ impl<'a> OpCheck<'a> {
     }
 
     fn arity(&mut self, found: usize, expected: usize) {
-        let message = format!("{found} weights, the epilogue takes {expected}");
+        let message = format!("weights: {found}, the epilogue takes {expected}");
         self.report(Rule::ARITY, message);
     }
 

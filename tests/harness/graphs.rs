@@ -1,0 +1,57 @@
+//! Graphs for tests: of one tiny model, and of whatever model is generated.
+
+use deepthin_compiler::fir::{Formats, Graph, build, fuse};
+use deepthin_compiler::format::Format;
+use deepthin_dsl::Model;
+use deepthin_dsl::model::{Activations, Block, KvStorage, Sharing, Storage, TensorStorage};
+
+/// Two stored blocks, each applied twice: grouped queries, both quantized formats, tied.
+pub fn tiny() -> Model {
+    Model {
+        name: "tiny".to_owned(),
+        vocab: 96,
+        context: 128,
+        width: 32,
+        depth: 2,
+        block: Block {
+            norm_eps: 1e-5,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 8,
+            rope_theta: 10_000.0,
+            ffn_hidden: 64,
+        },
+        tied: true,
+        sharing: Sharing::Immediate(2),
+        storage: Storage {
+            blocks: TensorStorage::Q4 { group: 32 },
+            embeddings: TensorStorage::Q8 { group: 32 },
+            kv_cache: KvStorage::F32,
+            activations: Activations::F32,
+        },
+    }
+}
+
+/// The formats of a model's description, or f16 and f32 where its groups are not there yet.
+pub fn formats(model: &Model) -> Formats {
+    Formats::from_storage(model)
+        .unwrap_or_else(|_| Formats::uniform(model.depth, Format::F16, Format::F32))
+}
+
+/// The model's graph in plain ops.
+///
+/// # Panics
+/// If there is none.
+pub fn built(model: &Model) -> Graph {
+    build(model, &formats(model)).unwrap_or_else(|error| panic!("{}: {error}", model.name))
+}
+
+/// The model's graph after all passes.
+///
+/// # Panics
+/// If there is none.
+pub fn fused(model: &Model) -> Graph {
+    let mut graph = built(model);
+    fuse(&mut graph);
+    graph
+}

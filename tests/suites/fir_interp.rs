@@ -1,0 +1,238 @@
+//! The FIR interpreter: what may not change a bit, and how far it is from the formulas in f64.
+
+use deepthin_compiler::fir::passes::PASSES;
+use deepthin_compiler::fir::{Graph, Role, build, fuse};
+use deepthin_compiler::format::Format;
+use deepthin_compiler::interp::fir::FirInterp;
+use deepthin_compiler::weights::{RandomWeights, TensorBytes, WeightSource};
+use deepthin_dsl::Model;
+use deepthin_dsl::model::Sharing;
+use deepthin_tests::graphs::{self, built};
+use deepthin_tests::models;
+use deepthin_tests::reference::Reference;
+use expect_test::expect;
+use proptest::prelude::*;
+
+/// Some tokens of the model's vocabulary, all different from their neighbors.
+fn tokens(model: &Model, count: u32) -> Vec<u32> {
+    (0..count).map(|i| (i * 37 + 5) % model.vocab).collect()
+}
+
+/// Logits after each of `tokens`, from position 0, in one step.
+fn logits(graph: &Graph, weights: &dyn WeightSource, tokens: &[u32]) -> Vec<Vec<f32>> {
+    FirInterp::new(graph, weights).unwrap().step(tokens).unwrap()
+}
+
+/// Equality bit for bit, where any NaN is any NaN.
+#[track_caller]
+fn assert_same(a: &[Vec<f32>], b: &[Vec<f32>]) {
+    let bits = |x: &f32| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() };
+    assert_eq!(a.len(), b.len());
+    for (position, (a, b)) in a.iter().zip(b).enumerate() {
+        let differ = a.iter().zip(b).position(|(a, b)| bits(a) != bits(b));
+        assert!(differ.is_none() && a.len() == b.len(), "position {position}, row {differ:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn every_prefix_and_every_gap_of_the_pass_list_gives_the_same_bits(
+        model in models::model(),
+        seed in any::<u64>(),
+    ) {
+        let plain = built(&model);
+        let weights = RandomWeights::new(&plain, seed);
+        let tokens = tokens(&model, 4);
+        let expected = logits(&plain, &weights, &tokens);
+        for left_out in 0..=PASSES.len() {
+            let mut graph = plain.clone();
+            for (at, pass) in PASSES.iter().enumerate() {
+                if at != left_out {
+                    pass.apply(&mut graph);
+                }
+            }
+            assert_same(&logits(&graph, &weights, &tokens), &expected);
+        }
+        for length in 1..PASSES.len() {
+            let mut graph = plain.clone();
+            PASSES.iter().take(length).for_each(|pass| pass.apply(&mut graph));
+            assert_same(&logits(&graph, &weights, &tokens), &expected);
+        }
+    }
+
+    #[test]
+    fn prefill_is_decode_however_cut(model in models::model(), seed in any::<u64>(), cut in 1..6_usize) {
+        let mut graph = built(&model);
+        fuse(&mut graph);
+        let weights = RandomWeights::new(&graph, seed);
+        let tokens = tokens(&model, 6);
+        let expected = logits(&graph, &weights, &tokens);
+        let mut interp = FirInterp::new(&graph, &weights).unwrap();
+        let steps = tokens.chunks(cut).flat_map(|tokens| interp.step(tokens).unwrap());
+        assert_same(&steps.collect::<Vec<_>>(), &expected);
+    }
+
+    #[test]
+    fn logits_are_near_the_formulas(model in models::model(), seed in any::<u64>()) {
+        let graph = built(&model);
+        let weights = RandomWeights::new(&graph, seed);
+        let tokens = tokens(&model, 6);
+        assert_near(&model, &graph, &weights, &tokens);
+    }
+}
+
+/// Compares with the reference: `specs/numerics.md` gives the figure for small random models.
+#[track_caller]
+fn assert_near(model: &Model, graph: &Graph, weights: &RandomWeights, tokens: &[u32]) {
+    let expected = Reference::new(model, weights).logits(tokens);
+    for (found, expected) in logits(graph, weights, tokens).iter().zip(&expected) {
+        for (found, expected) in found.iter().zip(expected) {
+            let distance = (f64::from(*found) - expected).abs();
+            assert!(distance <= 1e-4, "{found} is {distance:e} from {expected}");
+        }
+    }
+}
+
+#[test]
+fn positions_in_a_second_attention_chunk() {
+    let model = graphs::tiny();
+    let mut graph = built(&model);
+    let weights = RandomWeights::new(&graph, 7);
+    let tokens = tokens(&model, 70);
+    assert_near(&model, &graph, &weights, &tokens);
+    let expected = logits(&graph, &weights, &tokens);
+    fuse(&mut graph);
+    let mut interp = FirInterp::new(&graph, &weights).unwrap();
+    let steps = tokens.iter().flat_map(|token| interp.step(&[*token]).unwrap());
+    assert_same(&steps.collect::<Vec<_>>(), &expected);
+}
+
+/// The normative orders leave no freedom: these bits come out on every machine.
+#[test]
+fn the_tiny_model_gives_these_very_logits() {
+    let model = graphs::tiny();
+    let graph = built(&model);
+    let weights = RandomWeights::new(&graph, 7);
+    let all = logits(&graph, &weights, &tokens(&model, 70));
+    let bits: Vec<String> =
+        all[69].iter().take(6).map(|x| format!("{:08x}", x.to_bits())).collect();
+    expect!["bfba8668 3f64e53b 3fa4d5dd 3f322c10 3f303702 be111766"].assert_eq(&bits.join(" "));
+}
+
+/// A source that answers for some tensors with others.
+struct Redirected<'a> {
+    weights: &'a dyn WeightSource,
+    to: fn(Option<u32>, Role) -> (Option<u32>, Role),
+}
+
+impl WeightSource for Redirected<'_> {
+    fn tensor(&self, block: Option<u32>, role: Role) -> Option<TensorBytes<'_>> {
+        let (block, role) = (self.to)(block, role);
+        self.weights.tensor(block, role)
+    }
+}
+
+#[test]
+fn shared_blocks_are_the_same_blocks_written_out() {
+    let shared = Model { sharing: Sharing::Immediate(2), ..graphs::tiny() };
+    let written = Model { depth: 4, sharing: Sharing::None, ..graphs::tiny() };
+    let weights = RandomWeights::new(&built(&shared), 3);
+    let copies =
+        Redirected { weights: &weights, to: |block, role| (block.map(|block| block / 2), role) };
+    let tokens = tokens(&shared, 9);
+    let (shared, written) = (built(&shared), built(&written));
+    assert_same(&logits(&shared, &weights, &tokens), &logits(&written, &copies, &tokens));
+}
+
+#[test]
+fn a_tied_head_is_an_untied_copy() {
+    let tied = graphs::tiny();
+    let untied = Model { tied: false, ..graphs::tiny() };
+    let weights = RandomWeights::new(&built(&tied), 3);
+    let to = |block, role| match role {
+        Role::Output => (block, Role::TokenEmbedding),
+        other => (block, other),
+    };
+    let copied = Redirected { weights: &weights, to };
+    let tokens = tokens(&tied, 5);
+    let (tied, untied) = (built(&tied), built(&untied));
+    assert_same(&logits(&tied, &weights, &tokens), &logits(&untied, &copied, &tokens));
+}
+
+#[test]
+fn steps_that_cannot_be_taken_change_nothing() {
+    let model = graphs::tiny();
+    let graph = built(&model);
+    let weights = RandomWeights::new(&graph, 1);
+    let mut interp = FirInterp::new(&graph, &weights).unwrap().with_context(4);
+    interp.step(&[1, 2, 3]).unwrap();
+    let said = |result: Result<_, _>| {
+        let error: deepthin_compiler::interp::fir::InterpError = result.map(drop).unwrap_err();
+        error.to_string()
+    };
+    expect!["2 tokens at position 3 pass the context of 4"].assert_eq(&said(interp.step(&[4, 5])));
+    expect!["token 96 is not in the vocabulary of 96"].assert_eq(&said(interp.step(&[96])));
+    assert_eq!(interp.position(), 3);
+    let last = interp.step(&[4]).unwrap();
+    assert_same(&last, &logits(&graph, &weights, &[1, 2, 3, 4])[3..]);
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused() {
+    let model = graphs::tiny();
+    let graph = built(&model);
+    let weights = RandomWeights::new(&graph, 1);
+    let said = |to| {
+        let source = Redirected { weights: &weights, to };
+        FirInterp::new(&graph, &source).map(|_| ()).unwrap_err().to_string()
+    };
+    let missing = said(|block, role| match role {
+        Role::FfnUp => (Some(9), role),
+        other => (block, other),
+    });
+    expect!["there are no weights for `block 0 ffn_up`"].assert_eq(&missing);
+    let swapped = said(|block, role| match role {
+        Role::FfnUp => (block, Role::FfnDown),
+        other => (block, other),
+    });
+    expect!["weights of `block 0 ffn_up`: expected q4_0[64, 32], found q4_0[32, 64]"]
+        .assert_eq(&swapped);
+}
+
+#[test]
+fn random_weights_depend_on_seed_block_and_role_alone() {
+    let small = graphs::tiny();
+    let deep = Model { depth: 5, sharing: Sharing::Reverse, vocab: 40, ..graphs::tiny() };
+    let (small, deep) = (built(&small), built(&deep));
+    let draw = |graph: &Graph, seed, block, role| {
+        RandomWeights::new(graph, seed).tensor(block, role).map(|tensor| tensor.bytes.into_owned())
+    };
+    let up = draw(&small, 1, Some(1), Role::FfnUp);
+    assert!(up.is_some());
+    assert_eq!(up, draw(&deep, 1, Some(1), Role::FfnUp));
+    assert_ne!(up, draw(&deep, 1, Some(2), Role::FfnUp));
+    assert_ne!(up, draw(&deep, 1, Some(1), Role::FfnGate));
+    assert_ne!(up, draw(&deep, 2, Some(1), Role::FfnUp));
+    assert_eq!(draw(&small, 1, Some(2), Role::FfnUp), None);
+    let first = up.map(|bytes| bytes[..6].to_vec()).unwrap();
+    expect!["[170, 169, 220, 98, 81, 105]"].assert_eq(&format!("{first:?}"));
+}
+
+#[test]
+fn random_matrices_have_the_variance_that_keeps_a_vector_its_size() {
+    let model = graphs::tiny();
+    let mut formats = graphs::formats(&model);
+    formats.set(Some(0), Role::FfnDown, Format::F32).unwrap();
+    let graph = build(&model, &formats).unwrap();
+    let weights = RandomWeights::new(&graph, 11);
+    let matrix = weights.tensor(Some(0), Role::FfnDown).unwrap();
+    let values: Vec<f32> =
+        matrix.bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let count = values.len() as f32;
+    let mean = values.iter().sum::<f32>() / count;
+    let variance = values.iter().map(|v| v * v).sum::<f32>() / count;
+    assert!(mean.abs() < 0.01, "{mean}");
+    assert!((variance * 64.0 - 1.0).abs() < 0.1, "{variance}");
+}
