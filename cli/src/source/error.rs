@@ -1,0 +1,114 @@
+//! Why a model or its weights could not be had.
+
+use crate::catalog;
+use crate::fetch::FetchError;
+use deepthin_compiler::fir::FormatsError;
+use deepthin_dsl::Diagnostic;
+use deepthin_runtime::gguf::GgufError;
+use deepthin_runtime::tokenizer::TokenizerError;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why a model or its weights could not be had.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// A name that means nothing.
+    #[error(
+        "`{text}` is no model: expected a catalog name ({}), a .gguf file, or a description \
+         FILE.thin or FILE.thin:NAME",
+        catalog::names().collect::<Vec<_>>().join(", ")
+    )]
+    Name {
+        /// What was given.
+        text: String,
+    },
+    /// A description could not be read.
+    #[error("{}: {cause}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        cause: std::io::Error,
+    },
+    /// A directory, pipe or device in place of a description.
+    #[error("{}: not a regular file, expected a description", .path.display())]
+    NotRegular {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A description that is wrong.
+    #[error("{}", list(.0))]
+    Description(Vec<Diagnostic>),
+    /// Which of a file's models is meant.
+    #[error("{} {reason}: choose one with {}:NAME, NAME being {}", .path.display(), .path.display(), .names.join(" or "))]
+    Pick {
+        /// The file.
+        path: PathBuf,
+        /// Its models.
+        names: Vec<String>,
+        /// Why one must be chosen.
+        reason: String,
+    },
+    /// `--weights` beside a GGUF file.
+    #[error("{} brings its own weights: leave out --weights, or name a description", .model.display())]
+    WeightsTwice {
+        /// The GGUF file.
+        model: PathBuf,
+    },
+    /// A catalog model could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// A GGUF file that is missing or malformed.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// A vocabulary that is wrong.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// Storage that does not exist yet.
+    #[error(transparent)]
+    Formats(#[from] FormatsError),
+    /// A well-formed file that deepthin has no kernels for, or that contradicts itself.
+    #[error("{}: {problem}", .path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What was found, what was expected, and what to do.
+        problem: String,
+    },
+    /// A file whose shape is not the description's.
+    #[error("{} does not fit the description `{model}`:\n{table}", .path.display())]
+    Differs {
+        /// The file.
+        path: PathBuf,
+        /// The description's model.
+        model: String,
+        /// A line for each difference.
+        table: String,
+    },
+    /// A tensor that is missing or has another shape.
+    #[error("{}: tensor `{tensor}`: expected {expected}, found {found}", .path.display())]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name in the file.
+        tensor: String,
+        /// Shape, `[rows, columns]`.
+        expected: String,
+        /// Shape, or `nothing`.
+        found: String,
+    },
+    /// Tokens and table rows differ in number.
+    #[error("{}: the vocabulary has {tokens} tokens, the embedding table {rows} rows; the file is damaged or was converted badly", .path.display())]
+    Vocabulary {
+        /// The file.
+        path: PathBuf,
+        /// Tokens.
+        tokens: usize,
+        /// Rows.
+        rows: u32,
+    },
+}
+
+fn list(diagnostics: &[Diagnostic]) -> String {
+    diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,223 @@
+//! A model's shape from the metadata of a GGUF file, and against a description.
+
+use super::SourceError;
+use deepthin_dsl::Model;
+use deepthin_dsl::model::{Activations, Block, KvStorage, Sharing, Storage, TensorStorage};
+use deepthin_runtime::gguf::{Gguf, GgufError, Value};
+use std::fmt::Write;
+use std::path::Path;
+
+/// What a GGUF file says of its model. A count that the file leaves out is `None`; nothing is
+/// defaulted that changes results.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GgufModel {
+    name: Option<String>,
+    vocab: Option<u32>,
+    context: Option<u32>,
+    width: Option<u32>,
+    depth: Option<u32>,
+    heads: Option<u32>,
+    kv_heads: Option<u32>,
+    head_dim: Option<u32>,
+    ffn_hidden: Option<u32>,
+    norm_eps: Option<f32>,
+    rope_theta: Option<f32>,
+    tied: bool,
+}
+
+impl GgufModel {
+    /// Reads the metadata of a `llama` file.
+    ///
+    /// # Errors
+    /// Another architecture, a key of a wrong type, or a feature that changes results and that
+    /// deepthin does not have (experts, scaled rotary angles, partial rotation).
+    pub fn read(gguf: &Gguf) -> Result<GgufModel, SourceError> {
+        let meta = gguf.metadata();
+        let architecture = meta.str("general.architecture")?;
+        if architecture != Some("llama") {
+            let found = architecture.map_or("no architecture".to_owned(), |a| format!("`{a}`"));
+            return Err(unsupported(gguf, format!(
+                "general.architecture: found {found}, expected `llama` (MobileLLM and SmolLM2 are \
+                 stored as such)"
+            )));
+        }
+        let count = |key: &str| -> Result<Option<u32>, GgufError> { meta.u32(&format!("llama.{key}")) };
+        let embedding = gguf.tensor("token_embd.weight");
+        let vocab = embedding.and_then(|t| u32::try_from(t.rows()).ok());
+        let width = count("embedding_length")?;
+        let heads = count("attention.head_count")?;
+        let head_dim = match count("attention.key_length")? {
+            Some(dim) => Some(dim),
+            None => width.zip(heads).and_then(|(w, h)| w.checked_div(h)),
+        };
+        let model = GgufModel {
+            name: meta.str("general.name")?.map(ToOwned::to_owned),
+            vocab,
+            context: count("context_length")?,
+            width,
+            depth: count("block_count")?,
+            heads,
+            kv_heads: count("attention.head_count_kv")?.or(heads),
+            head_dim,
+            ffn_hidden: count("feed_forward_length")?,
+            norm_eps: meta.f32("llama.attention.layer_norm_rms_epsilon")?,
+            rope_theta: meta.f32("llama.rope.freq_base")?,
+            tied: gguf.tensor("output.weight").is_none(),
+        };
+        model.refuse_features(gguf)?;
+        Ok(model)
+    }
+
+    /// Refuses what would silently compute something else.
+    fn refuse_features(&self, gguf: &Gguf) -> Result<(), SourceError> {
+        let meta = gguf.metadata();
+        let equal_to_head_dim = ["rope.dimension_count", "attention.value_length"];
+        for key in equal_to_head_dim {
+            let key = format!("llama.{key}");
+            let found = meta.u32(&key)?;
+            if found.is_some() && found != self.head_dim {
+                let (found, dim) = (found.unwrap_or(0), self.head_dim.unwrap_or(0));
+                return Err(unsupported(gguf, format!(
+                    "{key}: found {found}, expected the head dimension {dim}; partial rotation and \
+                     unequal heads are not supported"
+                )));
+            }
+        }
+        for (key, value) in meta.iter() {
+            let neutral = match (key, value) {
+                ("llama.expert_count", Value::U32(n)) => *n == 0,
+                ("llama.rope.scaling.type", value) => value.describe().contains("none"),
+                ("llama.rope.scaling.factor" | "llama.rope.scale_linear", Value::F32(x)) => *x == 1.0,
+                ("llama.expert_count", _) => false,
+                (key, _) if key.starts_with("llama.rope.scal") => false,
+                _ => true,
+            };
+            if !neutral {
+                return Err(unsupported(gguf, format!(
+                    "{key} = {}: found a feature that deepthin does not have, expected a dense \
+                     model with unscaled rotary positions",
+                    value.describe()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The model, with the name of the file where it has none.
+    ///
+    /// # Errors
+    /// A count that is missing or that makes no model.
+    pub fn into_model(self, path: &Path) -> Result<Model, SourceError> {
+        let need = |value: Option<u32>, key: &str| {
+            value.filter(|v| *v > 0).ok_or_else(|| missing(path, key))
+        };
+        let theta = self.rope_theta.ok_or_else(|| missing(path, "llama.rope.freq_base"))?;
+        let eps = self
+            .norm_eps
+            .ok_or_else(|| missing(path, "llama.attention.layer_norm_rms_epsilon"))?;
+        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
+        let model = Model {
+            name: identifier(&self.name.or(stem).unwrap_or_default()),
+            vocab: need(self.vocab, "token_embd.weight")?,
+            context: need(self.context, "llama.context_length")?,
+            width: need(self.width, "llama.embedding_length")?,
+            depth: need(self.depth, "llama.block_count")?,
+            block: Block {
+                norm_eps: eps,
+                heads: need(self.heads, "llama.attention.head_count")?,
+                kv_heads: need(self.kv_heads, "llama.attention.head_count_kv")?,
+                head_dim: need(self.head_dim, "llama.attention.key_length")?,
+                rope_theta: f64::from(theta),
+                ffn_hidden: need(self.ffn_hidden, "llama.feed_forward_length")?,
+            },
+            tied: self.tied,
+            sharing: Sharing::None,
+            storage: Storage {
+                blocks: TensorStorage::F32,
+                embeddings: TensorStorage::F32,
+                kv_cache: KvStorage::F32,
+                activations: Activations::F32,
+            },
+        };
+        // The description's checks are the one place that knows what a model may be.
+        let text = deepthin_dsl::print(&model);
+        match deepthin_dsl::parse(&text, "(metadata)") {
+            Ok(_) => Ok(model),
+            Err(errors) => {
+                let list: Vec<String> = errors.iter().map(|e| e.message.clone()).collect();
+                Err(SourceError::Unsupported {
+                    path: path.to_path_buf(),
+                    problem: format!("the metadata makes no model: {}", list.join("; ")),
+                })
+            }
+        }
+    }
+
+    /// Checks a file against a description that is to run on its weights.
+    ///
+    /// # Errors
+    /// A table of every difference.
+    pub fn agrees_with(&self, model: &Model, path: &Path) -> Result<(), SourceError> {
+        let b = &model.block;
+        let counts = [
+            ("vocab", model.vocab, self.vocab),
+            ("width", model.width, self.width),
+            ("depth (stored blocks)", model.depth, self.depth),
+            ("heads", b.heads, self.heads),
+            ("kv_heads", b.kv_heads, self.kv_heads),
+            ("head_dim", b.head_dim, self.head_dim),
+            ("ffn hidden", b.ffn_hidden, self.ffn_hidden),
+        ];
+        let mut table = String::new();
+        let mut line = |name: &str, ours: String, theirs: String| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(table, "  {name}: the description says {ours}, the file {theirs}");
+        };
+        for (name, ours, theirs) in counts {
+            if let Some(theirs) = theirs.filter(|t| *t != ours) {
+                line(name, ours.to_string(), theirs.to_string());
+            }
+        }
+        if let Some(theirs) = self.norm_eps.filter(|t| *t != b.norm_eps) {
+            line("norm eps", b.norm_eps.to_string(), theirs.to_string());
+        }
+        if let Some(theirs) = self.rope_theta.filter(|t| f64::from(*t) != b.rope_theta) {
+            line("rope theta", b.rope_theta.to_string(), theirs.to_string());
+        }
+        if table.is_empty() {
+            return Ok(());
+        }
+        Err(SourceError::Differs {
+            path: path.to_path_buf(),
+            model: model.name.clone(),
+            table: table.trim_end().to_owned(),
+        })
+    }
+}
+
+/// A name as an identifier of the description language.
+pub(super) fn identifier(name: &str) -> String {
+    let mut text: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+        .collect();
+    if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        text.insert_str(0, "model_");
+    }
+    text
+}
+
+fn missing(path: &Path, key: &str) -> SourceError {
+    SourceError::Unsupported {
+        path: path.to_path_buf(),
+        problem: format!(
+            "{key}: found nothing, expected the model's own value; describe the model in a .thin \
+             file and run that with --weights {}",
+            path.display()
+        ),
+    }
+}
+
+fn unsupported(gguf: &Gguf, problem: String) -> SourceError {
+    SourceError::Unsupported { path: gguf.path().to_path_buf(), problem }
+}

@@ -1,0 +1,188 @@
+//! A model and its weights, found by what a user calls them: before anything is compiled.
+
+mod error;
+mod gguf_model;
+mod gguf_weights;
+mod name;
+
+pub use error::SourceError;
+pub use gguf_model::GgufModel;
+pub use gguf_weights::GgufWeights;
+pub use name::ModelName;
+
+use crate::fetch::{self, Progress};
+use deepthin_compiler::fir::Formats;
+use deepthin_dsl::{MAX_SOURCE_BYTES, Model};
+use deepthin_runtime::gguf::Gguf;
+use deepthin_runtime::tokenizer::Tokenizer;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Where the weights come from.
+#[derive(Debug)]
+pub enum Weights {
+    /// Nowhere: enough for `info` and `dump`.
+    None,
+    /// A GGUF file.
+    Gguf(GgufWeights),
+    /// Drawn from a seed.
+    Random(u64),
+}
+
+/// Which weights a user asks for beside a model's name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum WeightChoice {
+    /// Those that the name brings along, if any.
+    #[default]
+    Own,
+    /// A GGUF file.
+    File(PathBuf),
+    /// Drawn from a seed.
+    Random(u64),
+}
+
+/// A model, the storage of each of its tensors, and where the weights are.
+#[derive(Debug)]
+pub struct Source {
+    /// The model.
+    pub model: Model,
+    /// Storage of each tensor: the file's where there is one, else the description's.
+    pub formats: Formats,
+    /// The weights.
+    pub weights: Weights,
+    /// What the user should know, a line each.
+    pub notices: Vec<String>,
+}
+
+impl Source {
+    /// Finds a model. A catalog model that is not there yet is fetched first, unless other
+    /// weights are given.
+    ///
+    /// # Errors
+    /// A name that means nothing, a file that is missing or wrong, weights that do not fit.
+    pub fn open(
+        name: &ModelName,
+        weights: &WeightChoice,
+        progress: &mut dyn Progress,
+    ) -> Result<Source, SourceError> {
+        match (name, weights) {
+            (ModelName::Description { path, model }, weights) => {
+                Source::described(read_description(path, model.as_deref())?, weights)
+            }
+            (ModelName::Gguf(path), WeightChoice::Own) => Source::from_gguf(path, None),
+            (ModelName::Gguf(path), WeightChoice::Random(seed)) => {
+                Ok(Source::from_gguf(path, None)?.with_random_weights(*seed))
+            }
+            (ModelName::Gguf(path), WeightChoice::File(_)) => {
+                Err(SourceError::WeightsTwice { model: path.clone() })
+            }
+            (ModelName::Catalog(entry), WeightChoice::File(path)) => {
+                Source::from_gguf(path, Some(entry.name))
+            }
+            (ModelName::Catalog(entry), weights) => {
+                let path = fetch::ensure(entry.name, progress)?;
+                let source = Source::from_gguf(&path, Some(entry.name))?;
+                match weights {
+                    WeightChoice::Random(seed) => Ok(source.with_random_weights(*seed)),
+                    WeightChoice::Own | WeightChoice::File(_) => Ok(source),
+                }
+            }
+        }
+    }
+
+    /// A description with weights.
+    ///
+    /// # Errors
+    /// Storage that does not exist yet; a file that is wrong or does not fit.
+    pub fn described(model: Model, weights: &WeightChoice) -> Result<Source, SourceError> {
+        let source = |formats, weights, notices| Source { model: model.clone(), formats, weights, notices };
+        match weights {
+            WeightChoice::Own => {
+                Ok(source(Formats::from_storage(&model)?, Weights::None, Vec::new()))
+            }
+            WeightChoice::Random(seed) => {
+                Ok(source(Formats::from_storage(&model)?, Weights::Random(*seed), Vec::new()))
+            }
+            WeightChoice::File(path) => {
+                let gguf = Gguf::open(path)?;
+                GgufModel::read(&gguf)?.agrees_with(&model, path)?;
+                let weights = GgufWeights::new(gguf, &model)?;
+                let formats = weights.formats();
+                let notices = storage_notice(&model, &formats, path);
+                Ok(source(formats, Weights::Gguf(weights), notices))
+            }
+        }
+    }
+
+    /// The model that a GGUF file holds.
+    fn from_gguf(path: &Path, name: Option<&str>) -> Result<Source, SourceError> {
+        let gguf = Gguf::open(path)?;
+        let mut model = GgufModel::read(&gguf)?.into_model(path)?;
+        if let Some(name) = name {
+            model.name = gguf_model::identifier(name);
+        }
+        let weights = GgufWeights::new(gguf, &model)?;
+        let formats = weights.formats();
+        Ok(Source { model, formats, weights: Weights::Gguf(weights), notices: Vec::new() })
+    }
+
+    fn with_random_weights(mut self, seed: u64) -> Source {
+        self.weights = Weights::Random(seed);
+        self
+    }
+
+    /// The tokenizer that the weights' file brings, `None` without a file.
+    ///
+    /// # Errors
+    /// A vocabulary that is wrong or of a kind that is not read yet, or one that does not fit the
+    /// embedding table.
+    pub fn tokenizer(&self) -> Result<Option<Tokenizer>, SourceError> {
+        let Weights::Gguf(weights) = &self.weights else { return Ok(None) };
+        let tokenizer = Tokenizer::from_gguf(weights.gguf())?;
+        if tokenizer.vocab_len() != self.model.vocab as usize {
+            return Err(SourceError::Vocabulary {
+                path: weights.gguf().path().to_path_buf(),
+                tokens: tokenizer.vocab_len(),
+                rows: self.model.vocab,
+            });
+        }
+        Ok(Some(tokenizer))
+    }
+}
+
+/// Says where a file's storage is not the description's: the file's holds.
+fn storage_notice(model: &Model, formats: &Formats, path: &Path) -> Vec<String> {
+    match Formats::from_storage(model) {
+        Ok(described) if described == *formats => Vec::new(),
+        _ => vec![format!(
+            "the tensors of {} are stored in other formats than the description's storage says; \
+             they run as the file stores them",
+            path.display()
+        )],
+    }
+}
+
+/// Reads a description's file and picks one of its models.
+fn read_description(path: &Path, model: Option<&str>) -> Result<Model, SourceError> {
+    let fail = |cause| SourceError::Read { path: path.to_path_buf(), cause };
+    let file = std::fs::File::open(path).map_err(fail)?;
+    if !file.metadata().map_err(fail)?.is_file() {
+        return Err(SourceError::NotRegular { path: path.to_path_buf() });
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_SOURCE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
+    let models = deepthin_dsl::parse_bytes(&bytes, &path.display().to_string())
+        .map_err(SourceError::Description)?;
+    let names: Vec<String> = models.iter().map(|m| m.name.clone()).collect();
+    let pick = |reason| SourceError::Pick { path: path.to_path_buf(), names: names.clone(), reason };
+    match model {
+        Some(name) => {
+            let reason = format!("has no model `{name}`");
+            models.into_iter().find(|m| m.name == name).ok_or_else(|| pick(reason))
+        }
+        None if models.len() == 1 => {
+            models.into_iter().next().ok_or_else(|| pick("has no model".to_owned()))
+        }
+        None => Err(pick("holds several models".to_owned())),
+    }
+}
