@@ -9,7 +9,7 @@ use deepthin_runtime::gguf::Gguf;
 use deepthin_runtime::tokenizer::{Tokenizer, TokenizerError};
 use deepthin_tests::gguf_writer::GgufWriter;
 use deepthin_tests::{real_model, shared_data};
-use expect_test::expect;
+use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 /// The tokenizer of the real model.
@@ -188,109 +188,126 @@ fn long_runs_take_linear_time() {
     assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
 }
 
-#[test]
-fn malformed_metadata_is_refused() {
-    let sound = || Vocabulary::new(&["a b"]);
-    let with = |change: &dyn Fn(&mut Vocabulary)| {
-        let mut vocabulary = sound();
-        change(&mut vocabulary);
-        vocabulary.writer()
-    };
-    let bare = |model: &str, pre: &str| {
-        GgufWriter::new().str("tokenizer.ggml.model", model).str("tokenizer.ggml.pre", pre)
-    };
-    let cases = [
-        ("no tokenizer", GgufWriter::new()),
-        ("sentencepiece", bare("llama", "default")),
-        ("other words", bare("gpt2", "llama-bpe")),
-        ("no tokens", bare("gpt2", "gpt-2")),
-        ("tokens of numbers", bare("gpt2", "gpt-2").i32s("tokenizer.ggml.tokens", &[1])),
-        ("empty list of tokens", with(&|v| v.tokens.clear())),
-        ("a type too few", with(&|v| v.types.truncate(9))),
-        ("type 0", with(&|v| v.types[7] = 0)),
-        ("empty token", with(&|v| v.tokens[4].clear())),
-        ("token of 70000 bytes", with(&|v| v.tokens[4] = "x".repeat(70_000))),
-        ("the same token twice", with(&|v| v.tokens[8] = v.tokens[6].clone())),
-        ("eot out of range", sound().writer().u32("tokenizer.ggml.eot_token_id", 999)),
-        ("eom of text", sound().writer().str("tokenizer.ggml.eom_token_id", "<eos>")),
-        ("merge of one token", with(&|v| v.merges.push("ab".to_owned()))),
-        ("merge of three tokens", with(&|v| v.merges.push("a b c".to_owned()))),
-        ("merge without a left", with(&|v| v.merges.push(" b".to_owned()))),
-        ("merge of an unknown token", with(&|v| v.merges.push("xy b".to_owned()))),
-        ("merge into an unknown token", with(&|v| v.merges.push("a x".to_owned()))),
-        ("the same merge twice", with(&|v| v.merges.push("a b".to_owned()))),
-        (
-            "merge into a control token",
-            with(&|v| {
-                v.tokens[2] = "xx".to_owned();
-                v.merges.push("x x".to_owned());
-            }),
-        ),
-        ("no merges", {
-            let Vocabulary { tokens, .. } = sound();
-            bare("gpt2", "gpt-2").strings("tokenizer.ggml.tokens", &tokens)
-        }),
-        ("bos without a token", {
-            let Vocabulary { tokens, merges, .. } = sound();
-            bare("gpt2", "gpt-2")
-                .strings("tokenizer.ggml.tokens", &tokens)
-                .strings("tokenizer.ggml.merges", &merges)
-                .bool("tokenizer.ggml.add_bos_token", true)
-        }),
-    ];
+/// Builds a tokenizer of each file, which must fail, and compares the messages.
+#[track_caller]
+fn check_refused(files: &[(&str, GgufWriter)], expected: Expect) {
     let mut messages = String::new();
-    for (name, writer) in cases {
+    for (name, writer) in files {
         let gguf = writer.open().unwrap();
         let error = Tokenizer::from_gguf(&gguf).map(|_| name).unwrap_err().to_string();
         let message = error.replace(&gguf.path().display().to_string(), "FILE");
         writeln!(messages, "{name}\n  {message}").unwrap();
     }
-    expect![[r#"
-        no tokenizer
-          FILE: has no key `tokenizer.ggml.model`: convert the model anew with current tools
-        sentencepiece
-          `tokenizer.ggml.model` is `llama`, expected `gpt2` (byte-level BPE): take a model with such a vocabulary
-        other words
-          `tokenizer.ggml.pre` is `llama-bpe`, expected `smollm`, `gpt-2` or `gpt2`: take a model of such a family
-        no tokens
-          FILE: has no key `tokenizer.ggml.tokens`: convert the model anew with current tools
-        tokens of numbers
-          FILE@0x8c: key `tokenizer.ggml.tokens` is of type array of i32, expected array of string: convert the model anew
-        empty list of tokens
-          `tokenizer.ggml.tokens` holds 0 tokens, expected 1 to 16777216: convert the model anew
-        a type too few
-          `tokenizer.ggml.token_type` holds 9 types, expected one for each of 262 tokens: convert the model anew
-        type 0
-          `tokenizer.ggml.token_type`[7] is 0, expected 1 to 6: convert the model anew
-        empty token
-          `tokenizer.ggml.tokens`[4] has 0 bytes, expected 1 to 65536: convert the model anew
-        token of 70000 bytes
-          `tokenizer.ggml.tokens`[4] has 70000 bytes, expected 1 to 65536: convert the model anew
-        the same token twice
-          `tokenizer.ggml.tokens`[8] is "ā" again, expected it once (at 6): convert the model anew
-        eot out of range
-          `tokenizer.ggml.eot_token_id` is 999, expected an id below the vocabulary's 262: convert the model anew
-        eom of text
-          FILE@0xf89: key `tokenizer.ggml.eom_token_id` is of type string, expected u32: convert the model anew
-        merge of one token
-          `tokenizer.ggml.merges`[1] is "ab", expected two tokens and one space: convert the model anew
-        merge of three tokens
-          `tokenizer.ggml.merges`[1] is "a b c", expected two tokens and one space: convert the model anew
-        merge without a left
-          `tokenizer.ggml.merges`[1] is " b", expected two tokens and one space: convert the model anew
-        merge of an unknown token
-          `tokenizer.ggml.merges`[1] names "xy", expected a token of the vocabulary: convert the model anew
-        merge into an unknown token
-          `tokenizer.ggml.merges`[1] names "ax", expected a token of the vocabulary: convert the model anew
-        the same merge twice
-          `tokenizer.ggml.merges`[1] is "a b" again, expected it once (at 0): convert the model anew
-        merge into a control token
-          `tokenizer.ggml.merges`[1] makes the control token "xx", expected a plain one: convert the model anew
-        no merges
-          FILE: has no key `tokenizer.ggml.merges`: convert the model anew with current tools
-        bos without a token
-          `tokenizer.ggml.add_bos_token` is set, expected `tokenizer.ggml.bos_token_id` as well: convert the model anew
-    "#]].assert_eq(&messages);
+    expected.assert_eq(&messages);
+}
+
+/// The metadata of a sound vocabulary after a change to it.
+fn changed(change: impl Fn(&mut Vocabulary)) -> GgufWriter {
+    let mut vocabulary = Vocabulary::new(&["a b"]);
+    change(&mut vocabulary);
+    vocabulary.writer()
+}
+
+/// A model and a rule for words without a vocabulary.
+fn bare(model: &str, pre: &str) -> GgufWriter {
+    GgufWriter::new().str("tokenizer.ggml.model", model).str("tokenizer.ggml.pre", pre)
+}
+
+#[test]
+fn broken_vocabularies_are_refused() {
+    let tokens = Vocabulary::new(&[]).tokens;
+    let without_bos = bare("gpt2", "gpt-2")
+        .strings("tokenizer.ggml.tokens", &tokens)
+        .strings::<&str>("tokenizer.ggml.merges", &[])
+        .bool("tokenizer.ggml.add_bos_token", true);
+    check_refused(
+        &[
+            ("no tokenizer", GgufWriter::new()),
+            ("sentencepiece", bare("llama", "default")),
+            ("other words", bare("gpt2", "llama-bpe")),
+            ("no tokens", bare("gpt2", "gpt-2")),
+            ("tokens of numbers", bare("gpt2", "gpt-2").i32s("tokenizer.ggml.tokens", &[1])),
+            ("empty list of tokens", changed(|v| v.tokens.clear())),
+            ("a type too few", changed(|v| v.types.truncate(9))),
+            ("type 0", changed(|v| v.types[7] = 0)),
+            ("empty token", changed(|v| v.tokens[4].clear())),
+            ("token of 70000 bytes", changed(|v| v.tokens[4] = "x".repeat(70_000))),
+            ("the same token twice", changed(|v| v.tokens[8] = v.tokens[6].clone())),
+            ("eot out of range", changed(|_| ()).u32("tokenizer.ggml.eot_token_id", 999)),
+            ("eom of text", changed(|_| ()).str("tokenizer.ggml.eom_token_id", "<eos>")),
+            ("bos without a token", without_bos),
+        ],
+        expect![[r#"
+            no tokenizer
+              FILE: has no key `tokenizer.ggml.model`: convert the model anew with current tools
+            sentencepiece
+              `tokenizer.ggml.model` is `llama`, expected `gpt2` (byte-level BPE): take a model with such a vocabulary
+            other words
+              `tokenizer.ggml.pre` is `llama-bpe`, expected `smollm`, `gpt-2` or `gpt2`: take a model of such a family
+            no tokens
+              FILE: has no key `tokenizer.ggml.tokens`: convert the model anew with current tools
+            tokens of numbers
+              FILE@0x8c: key `tokenizer.ggml.tokens` is of type array of i32, expected array of string: convert the model anew
+            empty list of tokens
+              `tokenizer.ggml.tokens` holds 0 tokens, expected 1 to 16777216: convert the model anew
+            a type too few
+              `tokenizer.ggml.token_type` holds 9 types, expected one for each of 262 tokens: convert the model anew
+            type 0
+              `tokenizer.ggml.token_type`[7] is 0, expected 1 to 6: convert the model anew
+            empty token
+              `tokenizer.ggml.tokens`[4] has 0 bytes, expected 1 to 65536: convert the model anew
+            token of 70000 bytes
+              `tokenizer.ggml.tokens`[4] has 70000 bytes, expected 1 to 65536: convert the model anew
+            the same token twice
+              `tokenizer.ggml.tokens`[8] is "ā" again, expected it once (at 6): convert the model anew
+            eot out of range
+              `tokenizer.ggml.eot_token_id` is 999, expected an id below the vocabulary's 262: convert the model anew
+            eom of text
+              FILE@0xf89: key `tokenizer.ggml.eom_token_id` is of type string, expected u32: convert the model anew
+            bos without a token
+              `tokenizer.ggml.add_bos_token` is set, expected `tokenizer.ggml.bos_token_id` as well: convert the model anew
+        "#]],
+    );
+}
+
+#[test]
+fn broken_merges_are_refused() {
+    let with = |line: &str| changed(|vocabulary| vocabulary.merges.push(line.to_owned()));
+    let tokens = Vocabulary::new(&[]).tokens;
+    let into_control = changed(|vocabulary| {
+        vocabulary.tokens[2] = "xx".to_owned();
+        vocabulary.merges.push("x x".to_owned());
+    });
+    check_refused(
+        &[
+            ("no merges", bare("gpt2", "gpt-2").strings("tokenizer.ggml.tokens", &tokens)),
+            ("merge of one token", with("ab")),
+            ("merge of three tokens", with("a b c")),
+            ("merge without a left", with(" b")),
+            ("merge of an unknown token", with("xy b")),
+            ("merge into an unknown token", with("a x")),
+            ("the same merge twice", with("a b")),
+            ("merge into a control token", into_control),
+        ],
+        expect![[r#"
+            no merges
+              FILE: has no key `tokenizer.ggml.merges`: convert the model anew with current tools
+            merge of one token
+              `tokenizer.ggml.merges`[1] is "ab", expected two tokens and one space: convert the model anew
+            merge of three tokens
+              `tokenizer.ggml.merges`[1] is "a b c", expected two tokens and one space: convert the model anew
+            merge without a left
+              `tokenizer.ggml.merges`[1] is " b", expected two tokens and one space: convert the model anew
+            merge of an unknown token
+              `tokenizer.ggml.merges`[1] names "xy", expected a token of the vocabulary: convert the model anew
+            merge into an unknown token
+              `tokenizer.ggml.merges`[1] names "ax", expected a token of the vocabulary: convert the model anew
+            the same merge twice
+              `tokenizer.ggml.merges`[1] is "a b" again, expected it once (at 0): convert the model anew
+            merge into a control token
+              `tokenizer.ggml.merges`[1] makes the control token "xx", expected a plain one: convert the model anew
+        "#]],
+    );
 }
 
 /// Merges one pair after the other, as the definition of byte pair encoding has it.
