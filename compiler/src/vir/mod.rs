@@ -102,7 +102,6 @@
 pub mod bounds;
 pub mod builder;
 pub mod inst;
-mod lex;
 pub mod op;
 pub mod parse;
 pub mod print;

@@ -1,6 +1,6 @@
 //! Words, numbers and signs of VIR texts, with their places.
 
-use super::parse::ParseError;
+use super::ParseError;
 
 /// The smallest piece of text that means something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,15 +4,15 @@
 //! something wrong parses, and the verifier names the rule. Any text gets an answer: size and
 //! depth are limited, ids are collected in maps, so none of them is a count of what to allocate.
 
+mod body;
+mod lex;
+
 use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use super::lex::{Lexer, Place, Token};
-use super::{
-    Access, Address, Affine, BinaryOp, Bound, Buffer, BufferId, Carried, CompareOp, Elem, Index,
-    IndexId, Inst, Kernel, ReduceOp, ShiftOp, Ty, UnaryOp, ValueId,
-};
+use self::lex::{Lexer, Place, Token};
+use super::{Access, Buffer, Index, IndexId, Kernel, Ty, ValueId};
 
 /// The longest text in bytes.
 pub const MAX_TEXT: usize = 1 << 26;
@@ -32,7 +32,7 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    pub(super) fn new(place: Place, message: impl Into<String>) -> Self {
+    fn new(place: Place, message: impl Into<String>) -> Self {
         ParseError { line: place.line, column: place.column, message: message.into() }
     }
 }
@@ -256,234 +256,6 @@ impl<'t> Parser<'t> {
             None => Ok(()),
             Some(_) => self.fail(format!("{id} is declared twice")),
         }
-    }
-
-    // Instructions.
-
-    fn body(&mut self, depth: usize) -> Parsed<Vec<Inst>> {
-        let mut body = Vec::new();
-        loop {
-            if self.peek_id('v').is_some() {
-                body.push(self.definition()?);
-            } else if self.take("store")? {
-                body.push(self.store()?);
-            } else if self.take("loop")? {
-                if depth == MAX_TEXT_DEPTH {
-                    return self.fail(format!("more than {MAX_TEXT_DEPTH} loops in each other"));
-                }
-                body.push(self.repeat(depth)?);
-            } else if matches!(self.token, Token::Sign("}") | Token::Word("yield")) {
-                return Ok(body);
-            } else {
-                return self.expected("an instruction or `}`");
-            }
-        }
-    }
-
-    /// `v3: f32`, where a value is defined.
-    fn typed(&mut self) -> Parsed<(ValueId, Ty)> {
-        let id = self.value_id()?;
-        self.expect(":")?;
-        let ty = self.word(Ty::from_name, "`f32`, `i32` or `mask`")?;
-        // A second definition is the verifier's to refuse, but it has no type of its own.
-        let first = *self.values.entry(id.0).or_insert(ty);
-        if first != ty {
-            return self.fail(format!("{id} is {ty} here and {first} before"));
-        }
-        Ok((id, ty))
-    }
-
-    fn definition(&mut self) -> Parsed<Inst> {
-        let (dst, ty) = self.typed()?;
-        self.expect("=")?;
-        let Token::Word(word) = self.token else { return self.expected("an instruction") };
-        self.advance()?;
-        Ok(match word {
-            "const" => Inst::Const { dst, bits: self.constant(ty)? },
-            "iota" => Inst::Iota { dst },
-            "index" => Inst::Index { dst, index: self.affine()? },
-            "load" => {
-                let (elem, at) = (self.elem()?, self.address()?);
-                Inst::Load { dst, elem, at, count: self.count()? }
-            }
-            "splat" => Inst::Splat { dst, elem: self.elem()?, at: self.address()? },
-            "fma" => {
-                let [a, b, c] = self.operands()?;
-                Inst::Fma { dst, a, b, c }
-            }
-            "select" => {
-                let [mask, on, off] = self.operands()?;
-                Inst::Select { dst, mask, on, off }
-            }
-            operator => self.operation(dst, operator)?,
-        })
-    }
-
-    fn operation(&mut self, dst: ValueId, word: &str) -> Parsed<Inst> {
-        if let Some(op) = UnaryOp::from_name(word) {
-            return Ok(Inst::Unary { dst, op, src: self.value_id()? });
-        }
-        if let Some(op) = ReduceOp::from_name(word) {
-            return Ok(Inst::Reduce { dst, op, src: self.value_id()? });
-        }
-        if let Some(op) = BinaryOp::from_name(word) {
-            let [lhs, rhs] = self.operands()?;
-            return Ok(Inst::Binary { dst, op, lhs, rhs });
-        }
-        if let Some(op) = CompareOp::from_name(word) {
-            let [lhs, rhs] = self.operands()?;
-            return Ok(Inst::Compare { dst, op, lhs, rhs });
-        }
-        if let Some(op) = ShiftOp::from_name(word) {
-            let src = self.value_id()?;
-            self.expect(",")?;
-            return Ok(Inst::Shift { dst, op, src, amount: self.integer()? });
-        }
-        self.fail(format!("there is no instruction {}", Token::Word(word).describe()))
-    }
-
-    fn store(&mut self) -> Parsed<Inst> {
-        let elem = self.elem()?;
-        let src = self.value_id()?;
-        self.expect(",")?;
-        let at = self.address()?;
-        let stride = if self.take("stride")? { self.integer()? } else { elem.bytes() };
-        Ok(Inst::Store { src, elem, at, stride, count: self.count()? })
-    }
-
-    fn repeat(&mut self, depth: usize) -> Parsed<Inst> {
-        let var = self.index_id()?;
-        self.indices.entry(var.0).or_insert(Index::Loop);
-        self.expect("in")?;
-        let begin = self.bound()?;
-        self.expect("..")?;
-        let end = self.bound()?;
-        self.expect("{")?;
-        let mut heads = Vec::new();
-        while self.take("carry")? {
-            let (param, _) = self.typed()?;
-            self.expect("=")?;
-            let init = self.value_id()?;
-            self.expect("->")?;
-            let (result, _) = self.typed()?;
-            heads.push((param, init, result));
-        }
-        let body = self.body(depth + 1)?;
-        let mut carried = Vec::with_capacity(heads.len());
-        for (param, init, result) in heads {
-            self.expect(if carried.is_empty() { "yield" } else { "," })?;
-            carried.push(Carried { param, init, next: self.value_id()?, result });
-        }
-        self.expect("}")?;
-        Ok(Inst::Loop { var, begin, end, carried, body })
-    }
-
-    fn bound(&mut self) -> Parsed<Bound> {
-        if self.peek_id('i').is_some() {
-            return Ok(Bound::Scalar(self.index_id()?));
-        }
-        if !self.take("clamp")? {
-            return Ok(Bound::Const(self.integer()?));
-        }
-        self.expect("(")?;
-        let scalar = self.index_id()?;
-        let mut minus = Affine::default();
-        if self.take("-")? {
-            self.expect("(")?;
-            minus = self.affine()?;
-            self.expect(")")?;
-        }
-        self.expect(",")?;
-        let lo = self.integer()?;
-        self.expect(",")?;
-        let hi = self.integer()?;
-        self.expect(")")?;
-        Ok(Bound::Clamp { scalar, minus, lo, hi })
-    }
-
-    // Operands.
-
-    fn operands<const N: usize>(&mut self) -> Parsed<[ValueId; N]> {
-        let mut operands = [ValueId(0); N];
-        for (position, operand) in operands.iter_mut().enumerate() {
-            if position > 0 {
-                self.expect(",")?;
-            }
-            *operand = self.value_id()?;
-        }
-        Ok(operands)
-    }
-
-    fn elem(&mut self) -> Parsed<Elem> {
-        self.word(Elem::from_name, "`f32`, `i32` or `u16`")
-    }
-
-    fn count(&mut self) -> Parsed<u32> {
-        if self.take("count")? { self.integer() } else { Ok(self.lanes) }
-    }
-
-    fn address(&mut self) -> Parsed<Address> {
-        let buffer = BufferId(self.id('b', "a buffer such as `b0`")?);
-        self.expect("[")?;
-        let offset = self.affine()?;
-        self.expect("]")?;
-        Ok(Address { buffer, offset })
-    }
-
-    /// Terms such as `i2*640`, then a constant; kept as they stand, for the verifier to judge.
-    fn affine(&mut self) -> Parsed<Affine> {
-        let mut affine = Affine::default();
-        if self.peek_id('i').is_none() {
-            affine.base = self.integer()?;
-            return Ok(affine);
-        }
-        loop {
-            let index = self.index_id()?;
-            let factor = if self.take("*")? { self.integer()? } else { 1 };
-            affine.terms.push((index, factor));
-            let place = self.place;
-            let minus = self.take("-")?;
-            if !minus && !self.take("+")? {
-                return Ok(affine);
-            }
-            if minus || self.peek_id('i').is_none() {
-                affine.base = fit(self.magnitude(minus)?, place)?;
-                return Ok(affine);
-            }
-        }
-    }
-
-    /// The bits of a constant of type `ty`: a number of that type, or any bits as `0x..`.
-    fn constant(&mut self, ty: Ty) -> Parsed<u32> {
-        let place = self.place;
-        if let Token::Number(text) = self.token
-            && text.starts_with("0x")
-        {
-            return fit(self.magnitude(false)?, place);
-        }
-        match ty {
-            Ty::F32 => Ok(self.float()?.to_bits()),
-            Ty::I32 => {
-                let value: i128 = self.integer()?;
-                i32::try_from(value).map(i32::cast_unsigned).or_else(|_| fit(value, place))
-            }
-            Ty::Mask if self.take("true")? => Ok(1),
-            Ty::Mask if self.take("false")? => Ok(0),
-            Ty::Mask => self.expected("`true`, `false` or bits as `0x..`"),
-        }
-    }
-
-    fn float(&mut self) -> Parsed<f32> {
-        let negative = self.take("-")?;
-        let value = match self.token {
-            Token::Word("nan") => Some(f32::NAN),
-            Token::Word("inf") => Some(f32::INFINITY),
-            Token::Number(text) => text.parse().ok().filter(|x: &f32| x.is_finite()),
-            Token::Word(_) | Token::Quoted(_) | Token::Sign(_) | Token::End => None,
-        };
-        let Some(value) = value else { return self.expected("an f32") };
-        self.advance()?;
-        Ok(if negative { -value } else { value })
     }
 }
 
