@@ -93,7 +93,7 @@
 //!
 //! # Why verified is memory safe
 //!
-//! [`verify`] gives every index an interval (declared bounds; the span of a loop) and proves that
+//! [`verify()`] gives every index an interval (declared bounds; the span of a loop) and proves that
 //! each access, first byte to last, lies in its buffer for all values of all indices. As addresses
 //! hold nothing else, a [`Verified`] kernel whose scalars passed [`check_scalars`] cannot touch a
 //! byte that is not its own; the machine code needs no checks. Back ends take only `Verified`.

@@ -289,15 +289,21 @@ impl Generator<'_> {
                 (Bound::Scalar(scalar), (lo, hi))
             }
             _ => {
-                let (scalar, ..) = self.choices.pick(&self.parameters);
-                let mut minus = Affine::constant(self.choices.within(-3, 3));
+                let (scalar, least, greatest) = self.choices.pick(&self.parameters);
+                let base = self.choices.within(-3, 3);
+                let (mut minus, mut span) = (Affine::constant(base), (base, base));
                 if self.choices.once_in(2) {
-                    let (index, ..) = self.choices.pick(&self.indices);
-                    minus = minus.plus(index, self.choices.within(-2, 2));
+                    let (index, first, last) = self.choices.pick(&self.indices);
+                    let factor = self.choices.within(-2, 2);
+                    let (first, last) = (first * factor, last * factor);
+                    minus = minus.plus(index, factor);
+                    span = (base + first.min(last), base + first.max(last));
                 }
                 let lo = self.choices.below(most + 1);
                 let hi = lo + self.choices.below(most + 1 - lo);
-                (Bound::Clamp { scalar, minus, lo, hi }, (lo.into(), hi.into()))
+                let clamp = |value: i64| value.clamp(lo.into(), hi.into());
+                let ends = (clamp(least - span.1), clamp(greatest - span.0));
+                (Bound::Clamp { scalar, minus, lo, hi }, ends)
             }
         }
     }
