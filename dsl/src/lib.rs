@@ -68,8 +68,8 @@ use source::Source;
 /// show.
 ///
 /// # Errors
-/// All diagnostics of the file, in the order of the text: wrong characters, else syntax errors
-/// (at most 10), else errors of meaning (at most 100). Never empty.
+/// All diagnostics of the file, in the order of the text: wrong characters; else syntax errors (at
+/// most 10), with what is not there yet; else errors of meaning (at most 100). Never empty.
 pub fn parse(source: &str, file: &str) -> Result<Vec<Model>, Vec<Diagnostic>> {
     let (ast, mut problems) = read(source, file)?;
     if !problems.iter().any(|problem| problem.code == Code::Syntax) {

@@ -7,7 +7,7 @@ use pest_derive::Parser;
 
 use crate::ast::{Argument, Ast, Entry, Ident, ModelDecl, Value, ValueKind};
 use crate::diagnostic::{Code, Problem, Span};
-use crate::source::Source;
+use crate::source::{MAX_DIAGNOSTICS, Source, clipped};
 use crate::suggest::{join, nearest_name};
 
 /// Most syntax errors that one file is answered with.
@@ -21,31 +21,34 @@ struct Grammar;
 /// Reads a scanned text: all models that could be read, and what is wrong with the rest.
 /// The problems are syntax errors and parts of the language that are not there yet.
 pub(crate) fn parse(source: Source<'_>) -> (Ast<'_>, Vec<Problem>) {
-    let mut builder = Builder { text: source.text, problems: Vec::new(), errors: 0 };
+    let mut builder = Builder { text: source.text, problems: Vec::new() };
     let models = match Grammar::parse(Rule::file, source.text) {
         Ok(pairs) => {
             pairs.flat_map(Pair::into_inner).filter_map(|item| builder.item(item)).collect()
         }
         Err(_) => unreachable!("the grammar's rule `file` accepts every text"),
     };
-    let mut problems = builder.problems;
-    problems.sort_by_key(|p| p.span);
-    let mut errors = 0;
-    problems.retain(|problem| {
-        errors += usize::from(problem.code == Code::Syntax);
-        problem.code != Code::Syntax || errors <= MAX_SYNTAX_ERRORS
-    });
-    (Ast { source, models }, problems)
+    (Ast { source, models }, builder.problems)
 }
 
 struct Builder<'s> {
     text: &'s str,
     problems: Vec<Problem>,
-    /// Broken places seen so far.
-    errors: usize,
 }
 
 impl<'s> Builder<'s> {
+    /// Keeps a problem, as long as one more of its kind is shown.
+    fn report(&mut self, problem: Problem) {
+        if !self.is_full(problem.code) {
+            self.problems.push(problem);
+        }
+    }
+
+    fn is_full(&self, code: Code) -> bool {
+        let most = if code == Code::Syntax { MAX_SYNTAX_ERRORS } else { MAX_DIAGNOSTICS };
+        self.problems.iter().filter(|problem| problem.code == code).count() >= most
+    }
+
     fn item(&mut self, pair: Pair<'s, Rule>) -> Option<ModelDecl<'s>> {
         match pair.as_rule() {
             Rule::model => return Some(self.model(pair)),
@@ -56,7 +59,7 @@ impl<'s> Builder<'s> {
             Rule::stray => self.broken(Rule::probe_model, span(&pair)),
             Rule::stray_close => {
                 let problem = Problem::new(Code::Syntax, span(&pair), "`}` closes nothing");
-                self.problems.push(problem.help("remove it, or look for a `}` too many above"));
+                self.report(problem.help("remove it, or look for a `}` too many above"));
             }
             _ => self.later(&pair),
         }
@@ -103,7 +106,7 @@ impl<'s> Builder<'s> {
                 Rule::unclosed if outermost => {
                     if let Some(open) = opened {
                         let problem = Problem::new(Code::Syntax, open, "this `{` is never closed");
-                        self.problems.push(problem.help("add the missing `}`"));
+                        self.report(problem.help("add the missing `}`"));
                     }
                 }
                 _ => self.later(&pair),
@@ -190,13 +193,12 @@ impl<'s> Builder<'s> {
         let first_line = pair.as_str().lines().next().unwrap_or_default().trim_end();
         let span = Span { start, end: end.min(start + first_line.len()) };
         let message = format!("{what} is not supported yet");
-        self.problems.push(Problem::new(Code::NotYet, span, message).help(hint));
+        self.report(Problem::new(Code::NotYet, span, message).help(hint));
     }
 
     /// Reads a broken place again by `probe` to learn where and on what the grammar failed.
     fn broken(&mut self, probe: Rule, place: Span) {
-        self.errors += 1;
-        if self.errors > MAX_SYNTAX_ERRORS {
+        if self.is_full(Code::Syntax) {
             return;
         }
         let rest = self.text.get(place.start..).unwrap_or_default();
@@ -212,7 +214,7 @@ impl<'s> Builder<'s> {
                 }
             }
         };
-        self.problems.push(syntax_error(self.text, place.start + at, &expected));
+        self.report(syntax_error(self.text, place.start + at, &expected));
     }
 }
 
@@ -220,7 +222,6 @@ fn syntax_error(text: &str, at: usize, expected: &[Rule]) -> Problem {
     let (found, length) = found_at(text.get(at..).unwrap_or_default());
     let mut labels: Vec<String> =
         expected.iter().filter_map(|r| label(*r)).map(str::to_owned).collect();
-    labels.sort();
     labels.dedup();
     let message = match labels.as_slice() {
         [] => format!("unexpected {found}"),
@@ -236,15 +237,15 @@ fn syntax_error(text: &str, at: usize, expected: &[Rule]) -> Problem {
 
 /// What stands at the start of `rest`, in words, and its length in bytes.
 fn found_at(rest: &str) -> (String, usize) {
-    const MAX_SHOWN: usize = 40;
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     match rest.chars().next() {
         None => ("the end of the file".into(), 0),
         Some('\n' | '\r') => ("the end of the line".into(), 0),
         Some(c) if is_part(c) => {
-            let length = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
-            let shown: String = rest.chars().take(length.min(MAX_SHOWN)).collect();
-            (format!("`{shown}{}`", if length > MAX_SHOWN { ".." } else { "" }), length)
+            let is_number = c.is_ascii_digit();
+            let goes_on = |c: char| is_part(c) || (is_number && matches!(c, '.' | '+' | '-'));
+            let length = rest.find(|c| !goes_on(c)).unwrap_or(rest.len());
+            (format!("`{}`", clipped(rest.get(..length).unwrap_or(rest))), length)
         }
         Some(_) if rest.starts_with("//") => ("a comment".into(), 2),
         Some(c) => (format!("`{c}`"), c.len_utf8()),
@@ -291,7 +292,10 @@ fn syntax_hint(found: &str, expected: &[Rule]) -> Option<String> {
         _ if expects(Rule::key) && found.starts_with(|c: char| c.is_ascii_digit()) => {
             "each value needs a key of its own: `width 576`".into()
         }
-        _ if expects(Rule::open) && expects(Rule::equals) => {
+        _ if expects(Rule::name) || expects(Rule::base) => {
+            "a name is letters, digits and `_`, and does not begin with a digit".into()
+        }
+        _ if expects(Rule::open) && !expects(Rule::value) => {
             "a model is `model NAME { .. }` or `model NAME = BASE { .. }`".into()
         }
         _ => return None,

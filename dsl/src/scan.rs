@@ -91,7 +91,8 @@ fn wrong_character(at: usize, c: char) -> Problem {
     } else if c.is_control() {
         (format!("{point} is a control character"), "remove it".into())
     } else if let Some(ascii) = look_alike(c) {
-        (format!("{point} looks like `{ascii}` and is not"), format!("type `{ascii}` instead"))
+        let ascii = if ascii == ' ' { "a space".to_owned() } else { format!("`{ascii}`") };
+        (format!("{point} looks like {ascii} and is not"), format!("type {ascii} instead"))
     } else {
         let hint = "outside of comments a description is ASCII".to_owned();
         (format!("{point} (`{c}`) outside of a comment"), hint)

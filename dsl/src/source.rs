@@ -3,7 +3,7 @@
 use crate::diagnostic::{Diagnostic, Problem, Span};
 
 /// Most diagnostics that one file is answered with.
-const MAX_DIAGNOSTICS: usize = 100;
+pub(crate) const MAX_DIAGNOSTICS: usize = 100;
 
 /// Longest part of a source line, in characters, that a diagnostic shows.
 const MAX_EXCERPT: usize = 96;
@@ -17,6 +17,8 @@ pub(crate) struct Source<'s> {
     pub(crate) file: &'s str,
     pub(crate) text: &'s str,
     lines: Vec<usize>,
+    /// Whether each character is one byte, so that columns need no counting.
+    is_ascii: bool,
 }
 
 impl<'s> Source<'s> {
@@ -30,14 +32,18 @@ impl<'s> Source<'s> {
         };
         let after = bytes.iter().enumerate().filter(|&(at, &byte)| ends_line(at, byte));
         let lines = std::iter::once(0).chain(after.map(|(at, _)| at + 1)).collect();
-        Source { file, text, lines }
+        Source { file, text, lines, is_ascii: text.is_ascii() }
     }
 
     /// Line and column of a byte offset, from 1; columns count characters.
     pub(crate) fn position(&self, offset: usize) -> (usize, usize) {
         let line = self.lines.partition_point(|&start| start <= offset);
         let start = self.line_start(line);
-        (line, 1 + self.slice(start, offset).chars().count())
+        let before = match self.is_ascii {
+            true => offset.saturating_sub(start),
+            false => self.slice(start, offset).chars().count(),
+        };
+        (line, 1 + before)
     }
 
     /// `LINE:COL` of the start of a span.
@@ -88,7 +94,17 @@ fn printable(c: char) -> char {
 
 /// Marks that make text show in another order than it is read in.
 pub(crate) fn is_direction_mark(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let single = matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}');
+    single || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A name or a literal of the text at a length that a message can hold.
+pub(crate) fn clipped(text: &str) -> String {
+    const MOST: usize = 40;
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}..", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]

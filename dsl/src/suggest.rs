@@ -12,7 +12,8 @@ pub(crate) fn nearest_name<'k>(name: &str, known: &[&'k str]) -> Option<&'k str>
     }
     let near = known.iter().map(|&k| (distance(name, k), k));
     let (edits, best) = near.min_by_key(|&(edits, _)| edits)?;
-    (edits <= name.len().div_ceil(3)).then_some(best)
+    // A name of one letter has nothing in common with a slip of it.
+    (edits <= name.len().div_ceil(3) && edits < name.len()).then_some(best)
 }
 
 /// Insertions, deletions, substitutions and swaps of neighbors that turn `a` into `b`.

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use crate::ast::{Ast, Ident, ModelDecl};
 use crate::diagnostic::{Code, Problem, Span};
 use crate::model::Model;
+use crate::source::clipped;
 use crate::suggest::nearest_name;
 
 use draft::Draft;
@@ -76,7 +77,8 @@ fn names<'s>(models: &[ModelDecl<'s>], reader: &mut Reader<'_, 's>) -> BTreeMap<
         let first = *names.entry(name.text).or_insert(at);
         if let Some(other) = models.get(first).filter(|_| first != at) {
             let place = reader.source.place(other.name.span);
-            let message = format!("duplicate model `{}`, first given at {place}", name.text);
+            let message =
+                format!("duplicate model `{}`, first given at {place}", clipped(name.text));
             let problem = Problem::new(Code::Models, name.span, message);
             reader.report(problem.help("rename one of the two"));
         }
@@ -120,10 +122,11 @@ fn chains(
 }
 
 fn unknown_base(base: Ident<'_>, names: &BTreeMap<&str, usize>, reader: &mut Reader<'_, '_>) {
-    let message = format!("unknown base `{}`: no model of this name in the file", base.text);
+    let message =
+        format!("unknown base `{}`: no model of this name in the file", clipped(base.text));
     let known: Vec<&str> = names.keys().copied().collect();
     let hint = match nearest_name(base.text, &known) {
-        Some(meant) => format!("did you mean `{meant}`?"),
+        Some(meant) => format!("did you mean `{}`?", clipped(meant)),
         None => "a base is the name of another model of the same file".into(),
     };
     reader.report(Problem::new(Code::Base, base.span, message).help(hint));
@@ -132,9 +135,9 @@ fn unknown_base(base: Ident<'_>, names: &BTreeMap<&str, usize>, reader: &mut Rea
 fn circle(chain: &[usize], models: &[ModelDecl<'_>], base: Ident<'_>, reader: &mut Reader<'_, '_>) {
     const MOST: usize = 8;
     let names = chain.iter().chain(chain.first()).filter_map(|&at| models.get(at));
-    let mut steps: Vec<&str> = names.map(|model| model.name.text).collect();
+    let mut steps: Vec<String> = names.map(|model| clipped(model.name.text)).collect();
     if steps.len() > MOST {
-        steps.splice(MOST / 2..steps.len() - MOST / 2, [".."]);
+        steps.splice(MOST / 2..steps.len() - MOST / 2, ["..".to_owned()]);
     }
     let message = format!("a model is derived from itself: {}", steps.join(" = "));
     let problem = Problem::new(Code::Base, base.span, message);

@@ -4,6 +4,7 @@ use crate::ast::ModelDecl;
 use crate::diagnostic::{Code, Problem, Span};
 use crate::model::{Activations, Block, KvStorage, Model, Sharing, Storage, TensorStorage};
 use crate::number::grouped;
+use crate::source::clipped;
 use crate::suggest::{divisors, join, join_names, join_numbers, nearest};
 
 use super::draft::{Draft, SharingDraft, Slot};
@@ -104,7 +105,8 @@ impl Rules<'_> {
             .collect();
         if let [first, ..] = missing.as_slice() {
             let names: Vec<&str> = missing.iter().map(|(name, ..)| *name).collect();
-            let message = format!("model `{}` lacks {}", decl.name.text, join_names(&names, "and"));
+            let message =
+                format!("model `{}` lacks {}", clipped(decl.name.text), join_names(&names, "and"));
             let uses: Vec<&str> = missing.iter().map(|(.., example)| *example).collect();
             let hint = match uses.as_slice() {
                 [_] => format!("add `{}`", first.2),
@@ -162,7 +164,7 @@ impl Rules<'_> {
         } else {
             return Some(width / heads);
         };
-        self.report(causes, code, message, heads_hint(width, heads));
+        self.report(causes, code, message, heads_hint(code, width, heads));
         None
     }
 
@@ -219,7 +221,7 @@ impl Rules<'_> {
         if !unused.is_empty() {
             let named = match unused.as_slice() {
                 [one] => format!("block {one}"),
-                few @ ([] | [_, ..=6]) => format!("blocks {}", join_numbers(few, "and")),
+                few if few.len() <= 6 => format!("blocks {}", join_numbers(few, "and")),
                 many => format!("{} of {depth} blocks", many.len()),
             };
             let message = format!("`order` never applies {named}");
@@ -285,14 +287,17 @@ impl Rules<'_> {
 }
 
 /// The numbers of heads near `heads` that split `width` into even heads of a fair size.
-fn heads_hint(width: u32, heads: u32) -> String {
+fn heads_hint(code: Code, width: u32, heads: u32) -> String {
     let even = |h: &u32| (width / h).is_multiple_of(2);
     let fair = |h: &u32| width / h <= words::HEAD_DIM.max && *h <= words::HEADS.max;
     let fitting: Vec<u32> = divisors(width).into_iter().filter(even).filter(fair).collect();
-    match nearest(&fitting, heads, 2).as_slice() {
+    let near = nearest(&fitting, heads, 2);
+    match near.as_slice() {
         [] => "give head_dim itself: `head_dim: 64`".into(),
-        [one] => format!("{one} is a fitting number of heads; or give head_dim itself"),
-        two => format!("{} are; or give head_dim itself", join_numbers(two, "and")),
+        [_, _] if code == Code::Heads => {
+            format!("{} are; or give head_dim itself", join_numbers(&near, "and"))
+        }
+        _ => format!("use {} heads, or give head_dim itself", join_numbers(&near, "or")),
     }
 }
 

@@ -3,11 +3,11 @@
 use crate::ast::{Argument, Ident, Value, ValueKind};
 use crate::diagnostic::{Code, Problem, Span};
 use crate::number::{self, BadCount, grouped};
-use crate::source::Source;
+use crate::source::{MAX_DIAGNOSTICS, Source, clipped};
 use crate::suggest::{join, join_names, nearest_name};
 
 use super::draft::Slot;
-use super::vocabulary::{CountKey, Form, home, later};
+use super::vocabulary::{CountKey, Form, HOMES, later, synonym};
 
 /// A value that names one of its key's forms.
 pub(super) struct Taken<'a, 's> {
@@ -27,14 +27,25 @@ pub(super) struct Reader<'a, 's> {
 }
 
 impl<'s> Reader<'_, 's> {
+    /// Keeps a problem, as long as one more is shown.
     pub(super) fn report(&mut self, problem: Problem) {
-        self.problems.push(problem);
+        if !self.is_full() {
+            self.problems.push(problem);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.problems.len() >= MAX_DIAGNOSTICS
     }
 
     /// Reports a name that was given before.
     pub(super) fn duplicate(&mut self, what: &str, name: Ident<'_>, first: Span) {
+        // To find a place takes time in the length of its line.
+        if self.is_full() {
+            return;
+        }
         let place = self.source.place(first);
-        let message = format!("duplicate {what} `{}`, first given at {place}", name.text);
+        let message = format!("duplicate {what} `{}`, first given at {place}", clipped(name.text));
         let problem = Problem::new(Code::Duplicate, name.span, message);
         self.report(problem.help("keep one of the two"));
     }
@@ -52,15 +63,22 @@ impl<'s> Reader<'_, 's> {
             self.not_yet(name.span, feature, &listed);
             return None;
         }
-        let meant = nearest_name(name.text, known);
-        let hint = match (meant, home(name.text)) {
-            (_, Some(home)) => format!("`{}` belongs into `{home}`", name.text),
-            (Some(meant), None) => format!("did you mean `{meant}`?"),
+        let elsewhere: Vec<&str> = HOMES.iter().map(|(key, _)| *key).collect();
+        let synonym = synonym(name.text);
+        let here = synonym.filter(|s| known.contains(s)).or(nearest_name(name.text, known));
+        let there = synonym.or(nearest_name(name.text, &elsewhere)).filter(|t| !known.contains(t));
+        let home = HOMES.iter().find(|(key, _)| Some(*key) == there);
+        let hint = match (here, home) {
+            (Some(here), _) => format!("did you mean `{here}`?"),
+            (None, Some((key, home))) if *key == name.text => {
+                format!("`{key}` belongs in `{home}`")
+            }
+            (None, Some((key, home))) => format!("did you mean `{key}`, of `{home}`?"),
             (None, None) => listed,
         };
-        let message = format!("unknown {what} `{}` in `{place}`", name.text);
+        let message = format!("unknown {what} `{}` in `{place}`", clipped(name.text));
         self.report(Problem::new(Code::UnknownKey, name.span, message).help(hint));
-        meant
+        here.or(there)
     }
 
     /// Reports a part of the language that is not there yet, and what is.
@@ -83,13 +101,14 @@ impl<'s> Reader<'_, 's> {
         }
         let shown = clipped(literal);
         let problem = if read == Err(BadCount::Malformed) {
-            let message = format!("`{shown}` is no count");
+            let message = format!("{name} `{shown}` is no count");
             let hint = "write digits, `_` between them, and K, M or G for a thousand, a million \
                         or a billion: `32_000`, `32K`";
             Problem::new(Code::Number, value.span, message).help(hint)
         } else {
             // Beyond any 64-bit count it is the literal itself that is wrong.
-            let code = if read.is_ok() { Code::Range } else { Code::Number };
+            let is_number = read.is_ok() || literal.starts_with('-');
+            let code = if is_number { Code::Range } else { Code::Number };
             let limits = format!("{}..={}", grouped(min.into()), grouped(max.into()));
             let message = format!("{name} `{shown}` is out of range {limits}");
             Problem::new(code, value.span, message).help(format!("for example `{example}`"))
@@ -107,27 +126,23 @@ impl<'s> Reader<'_, 's> {
             self.no_number(value, name, "a number", example);
             return Slot::Broken;
         };
-        let shown = clipped(literal);
-        let read = number::real(literal).and_then(|text| text.parse::<T>().ok());
-        let problem = match read.map(|real| (real, real.into())) {
-            None => Problem::new(Code::Number, value.span, format!("`{shown}` is no number")).help(
-                "write digits, a fraction and an exponent as needed: `10_000`, `0.5`, `1e-5`",
-            ),
-            Some((_, wide)) if wide.is_infinite() => {
-                let message = format!("{name} `{shown}` is out of range of its type");
-                Problem::new(Code::Number, value.span, message)
-                    .help(format!("for example `{example}`"))
+        let text = number::real(literal);
+        let read = text.as_ref().and_then(|text| text.parse::<T>().ok());
+        let wide = read.map(Into::into);
+        let (code, wrong) = match (read, wide) {
+            (Some(real), Some(wide)) if wide > 0.0 && wide.is_finite() => {
+                return Slot::Given(real, value.span);
             }
-            Some((_, wide)) if wide <= 0.0 => {
-                let zero =
-                    if literal.starts_with('-') { "" } else { ", to the precision of its type" };
-                let message = format!("{name} `{shown}` is not above zero{zero}");
-                Problem::new(Code::Positive, value.span, message)
-                    .help(format!("for example `{example}`"))
+            (_, Some(f64::INFINITY | f64::NEG_INFINITY)) => (Code::Number, "is out of range"),
+            (_, Some(_)) if text.is_some_and(|text| text.parse().is_ok_and(|x: f64| x > 0.0)) => {
+                (Code::Positive, "rounds to zero")
             }
-            Some((real, _)) => return Slot::Given(real, value.span),
+            (_, Some(_)) => (Code::Positive, "is not above zero"),
+            (_, None) => (Code::Number, "is no number"),
         };
-        self.report(problem);
+        let message = format!("{name} `{}` {wrong}", clipped(literal));
+        let hint = format!("write a positive number without suffix, such as `{example}`");
+        self.report(Problem::new(code, value.span, message).help(hint));
         Slot::Broken
     }
 
@@ -167,14 +182,16 @@ impl<'s> Reader<'_, 's> {
             return None;
         };
         let is_list = matches!(value.kind, ValueKind::List { .. });
-        if is_list != (form.name == "order")
-            || (form.parameters.is_empty() && !arguments.is_empty())
-        {
-            let message =
-                format!("`{}` is written `{}`, found {}", name.text, form.example, found(value));
-            self.report(
-                Problem::new(Code::WrongValue, value.span, message).help("remove what differs"),
-            );
+        let wrong = match form.name == "order" {
+            true if !is_list => Some("needs a list of blocks"),
+            false if is_list => Some("takes no list"),
+            _ if form.parameters.is_empty() && !arguments.is_empty() => Some("takes no arguments"),
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            let message = format!("`{}` {wrong}, found {}", form.name, found(value));
+            let hint = format!("write `{}`", form.example);
+            self.report(Problem::new(Code::WrongValue, value.span, message).help(hint));
             return None;
         }
         let mut taken = Taken { form, name, items, arguments: Vec::new(), broken: false };
@@ -261,15 +278,5 @@ fn found(value: &Value<'_>) -> String {
         ValueKind::List { name, .. } => format!("`{} [..]`", clipped(name.text)),
         ValueKind::Section(_) => "a section `{ .. }`".into(),
         ValueKind::Arithmetic => "an expression".into(),
-    }
-}
-
-/// A literal or a name at a length that a message can hold.
-pub(super) fn clipped(text: &str) -> String {
-    const MOST: usize = 40;
-    if text.len() <= MOST {
-        text.to_owned()
-    } else {
-        text.chars().take(MOST).chain("..".chars()).collect()
     }
 }

@@ -101,16 +101,40 @@ pub(super) const REQUIRED: [(&str, &[&str], &str); 7] = [
     ("hidden", &["block", "ffn"], "block { ffn swiglu(hidden: 1_536) }"),
 ];
 
-/// Where a key belongs that stands in the wrong section.
-pub(super) fn home(key: &str) -> Option<&'static str> {
-    Some(match key {
-        "vocab" | "context" | "width" | "depth" | "block" | "sharing" | "storage" => "model { .. }",
-        "norm" | "attention" | "position" | "ffn" => "block { .. }",
-        "blocks" | "kv_cache" | "activations" => "storage { .. }",
-        "heads" | "kv_heads" | "head_dim" => "block { attention gqa(..) }",
-        "hidden" => "block { ffn swiglu(..) }",
-        "theta" => "block { position rope(..) }",
-        "eps" => "block { norm rms(..) }",
+/// Where each key and argument belongs.
+pub(super) const HOMES: [(&str, &str); 18] = [
+    ("vocab", "model { .. }"),
+    ("context", "model { .. }"),
+    ("width", "model { .. }"),
+    ("depth", "model { .. }"),
+    ("block", "model { .. }"),
+    ("sharing", "model { .. }"),
+    ("storage", "model { .. }"),
+    ("norm", "block { .. }"),
+    ("attention", "block { .. }"),
+    ("position", "block { .. }"),
+    ("ffn", "block { .. }"),
+    ("blocks", "storage { .. }"),
+    ("kv_cache", "storage { .. }"),
+    ("activations", "storage { .. }"),
+    ("heads", ATTENTION_HOME),
+    ("kv_heads", ATTENTION_HOME),
+    ("head_dim", ATTENTION_HOME),
+    ("hidden", "block { ffn swiglu(..) }"),
+];
+
+const ATTENTION_HOME: &str = "block { attention gqa(..) }";
+
+/// What other descriptions of models call a key.
+pub(super) fn synonym(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "vocab_size" | "n_vocab" => "vocab",
+        "context_length" | "max_seq_len" | "max_position_embeddings" | "n_ctx" => "context",
+        "dim" | "hidden_size" | "d_model" | "n_embd" => "width",
+        "layers" | "n_layers" | "num_layers" | "num_hidden_layers" => "depth",
+        "n_heads" | "num_heads" | "num_attention_heads" => "heads",
+        "n_kv_heads" | "num_kv_heads" | "num_key_value_heads" => "kv_heads",
+        "intermediate_size" | "hidden_dim" | "d_ff" => "hidden",
         _ => return None,
     })
 }
