@@ -1,10 +1,30 @@
-//! Runs a program.
-pub mod gguf;
-pub mod sampler;
-pub mod text;
-pub mod tokenizer;
+//! Runs a compiled program: memory, threads, tokens in, logits out; knows neither IR nor Cranelift.
+//!
+//! The compiler makes a [`program::Program`]; with a packed image of weights it becomes a
+//! [`session::Session`], which takes tokens and gives logits:
+//!
+//! ```text
+//! GGUF file --gguf--> tensors, metadata --tokenizer--> token ids --session--> logits --sampler--> next id
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`abi`] | how a kernel is called |
+//! | [`program`] | kernels, regions, operands, the flat list of steps, and the proof that calls stay inside |
+//! | [`session`] | one sequence: walks the steps for a chunk of tokens |
+//! | [`threads`] | the pool: spin, then park |
+//! | [`memory`] | zeroed regions |
+//! | [`gguf`] | the reader of GGUF files |
+//! | [`tokenizer`] | byte-level BPE from a file's own metadata |
+//! | [`sampler`] | from logits to a token |
+//! | [`text`] | from token bytes to whole code points |
+
 pub mod abi;
+pub mod gguf;
 pub mod memory;
 pub mod program;
+pub mod sampler;
 pub mod session;
+pub mod text;
 pub mod threads;
+pub mod tokenizer;

@@ -7,7 +7,9 @@ use thiserror::Error;
 
 /// The operating system has no memory for us.
 #[derive(Debug, Clone, Error)]
-#[error("cannot map {bytes} bytes for {what}: {cause}; a shorter context (-c) or a smaller model needs less")]
+#[error(
+    "cannot map {bytes} bytes for {what}: {cause}; a shorter context (-c) or a smaller model needs less"
+)]
 pub struct OutOfMemory {
     /// What the memory was for.
     pub what: &'static str,
@@ -83,11 +85,10 @@ impl Region {
         if !offset.is_multiple_of(4) || offset.checked_add(bytes)? > self.bytes {
             return None;
         }
+        let first = self.start.as_ptr().wrapping_add(offset).cast::<f32>();
         // SAFETY: in bounds and aligned by the check above (the start is a page), initialized,
         // any bits are an f32, and the exclusive borrow keeps kernels out.
-        Some(unsafe {
-            std::slice::from_raw_parts(self.start.as_ptr().add(offset).cast::<f32>(), count as usize)
-        })
+        Some(unsafe { std::slice::from_raw_parts(first, count as usize) })
     }
 }
 

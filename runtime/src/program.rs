@@ -237,7 +237,9 @@ impl Program {
             }
             for (operand, buffer) in step.operands.iter().zip(&kernel.buffers) {
                 self.validate_operand(operand, buffer, tokens - variant.tile, variant.tile)
-                    .map_err(|e| format!("kernel `{}`, buffer `{}`: {e}", kernel.name, buffer.name))?;
+                    .map_err(|e| {
+                        format!("kernel `{}`, buffer `{}`: {e}", kernel.name, buffer.name)
+                    })?;
             }
             for (source, scalar) in variant.scalars.iter().zip(&kernel.scalars) {
                 let (lo, hi) = self.scalar_bounds(*source, step.split, variant.tile);
@@ -262,8 +264,11 @@ impl Program {
         if operand.base == Base::Image && buffer.writes {
             return Err("the image is never written".to_owned());
         }
-        let last_token =
-            if operand.base == Base::Logits { self.head_tile.saturating_sub(tile) } else { last_token };
+        let last_token = if operand.base == Base::Logits {
+            self.head_tile.saturating_sub(tile)
+        } else {
+            last_token
+        };
         let last_position = self.context.saturating_sub(tile);
         let end = u64::from(last_token)
             .checked_mul(operand.token_stride)
@@ -293,9 +298,7 @@ impl Program {
             ScalarSource::Position(q) => {
                 (i64::from(q.plus), q.most(self.context.saturating_sub(tile)))
             }
-            ScalarSource::TokenId(q) => {
-                (i64::from(q.plus), q.most(self.vocab.saturating_sub(1)))
-            }
+            ScalarSource::TokenId(q) => (i64::from(q.plus), q.most(self.vocab.saturating_sub(1))),
         }
     }
 }

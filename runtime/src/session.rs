@@ -45,7 +45,9 @@ pub enum RunError {
     #[error("no tokens to run: the prompt is empty")]
     NoTokens,
     /// The sequence would pass the end of the KV cache.
-    #[error("{position} + {tokens} tokens pass the context of {context}; raise it with -c or give a shorter prompt")]
+    #[error(
+        "{position} + {tokens} tokens pass the context of {context}; raise it with -c or give a shorter prompt"
+    )]
     ContextFull {
         /// Tokens in the cache.
         position: u32,
@@ -63,7 +65,9 @@ pub enum RunError {
         vocab: u32,
     },
     /// Infinite or NaN logits.
-    #[error("non-finite logits at position {position}: {origin}; the weights or the prompt drive the model out of range (`deepthin check` the file)")]
+    #[error(
+        "non-finite logits at position {position}: {origin}; the weights or the prompt drive the model out of range (`deepthin check` the file)"
+    )]
     NonFinite {
         /// Position of the token.
         position: u32,
@@ -217,7 +221,8 @@ impl Session {
                 self.walk(&program.head, pass);
                 for token in pass.first..pass.end {
                     place = (token - pass.first) as u64 * program.regions.logits_stride;
-                    let logits = self.memory.logits.floats(place, program.vocab).unwrap_or_default();
+                    let logits =
+                        self.memory.logits.floats(place, program.vocab).unwrap_or_default();
                     if !logits.iter().all(|x| x.is_finite()) {
                         return Err(self.non_finite(pass, token));
                     }
@@ -277,8 +282,7 @@ impl Session {
             start = end.max(start);
             let values = self.memory.arena.floats(place, elements).unwrap_or_default();
             if !values.iter().all(|x| x.is_finite()) {
-                let origin =
-                    i.checked_sub(1).map_or(Origin::Embedding, Origin::Application);
+                let origin = i.checked_sub(1).map_or(Origin::Embedding, Origin::Application);
                 return RunError::NonFinite { position, origin };
             }
         }
@@ -287,13 +291,7 @@ impl Session {
 }
 
 /// One thread's part of one step.
-fn run_step(
-    program: &Program,
-    memory: &Regions,
-    step: &Step,
-    pass: Pass<'_>,
-    worker: &Worker<'_>,
-) {
+fn run_step(program: &Program, memory: &Regions, step: &Step, pass: Pass<'_>, worker: &Worker<'_>) {
     match step.split {
         Split::Units { count } => {
             let (begin, end) = worker.share(u64::from(count));
@@ -351,8 +349,7 @@ fn call(
         };
     }
     let kernel = &program.kernels[variant.kernel];
-    let (buffers, scalars) =
-        (&buffers[..step.operands.len()], &scalars[..variant.scalars.len()]);
+    let (buffers, scalars) = (&buffers[..step.operands.len()], &scalars[..variant.scalars.len()]);
     // SAFETY: `Program::validate` has proved that these operands and scalars stay inside their
     // regions and declared bounds for every token of a chunk, every position of the context and
     // every token id (checked in `admit`). Threads write disjoint units of a step, and barriers

@@ -203,7 +203,6 @@ impl Pool {
 struct ExitOnPanic;
 
 impl Drop for ExitOnPanic {
-    #[expect(clippy::exit, reason = "no thread may go on without the one that panicked")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             std::process::exit(70);

@@ -1,10 +1,13 @@
 //! Executable memory for a compiled model: filled once, then read and execute only, freed on drop.
-#![expect(unsafe_code, reason = "machine code is called through a pointer, and its memory unmapped")]
+#![expect(
+    unsafe_code,
+    reason = "machine code is called through a pointer, and its memory unmapped"
+)]
 
 use super::{Code, CodegenError};
 use crate::codegen::clif::Clif;
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
-use cranelift_module::{FuncId, Linkage, Module, default_libcall_names};
+use cranelift_module::{FuncId, Linkage, Module, ModuleError, default_libcall_names};
 use deepthin_runtime::abi::{KernelCode, KernelFn};
 use std::sync::Arc;
 
@@ -72,7 +75,7 @@ pub fn link(clif: &Clif, codes: &[Code]) -> Result<Vec<Arc<dyn KernelCode>>, Cod
 fn define_all(
     module: &mut JITModule,
     codes: &[Code],
-) -> cranelift_module::ModuleResult<Vec<FuncId>> {
+) -> Result<Vec<FuncId>, Box<ModuleError>> {
     let mut signature = module.make_signature();
     let pointer = cranelift_codegen::ir::AbiParam::new(module.target_config().pointer_type());
     signature.params.extend([pointer, pointer]);

@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "the kernel ABI passes buffers as raw pointers")]
 
 use super::vir::{Memory, run};
-use crate::vir::{BufferId, Verified};
 use crate::id::Id;
+use crate::vir::{BufferId, Verified};
 use deepthin_runtime::abi::KernelCode;
 use std::sync::Arc;
 

@@ -3,5 +3,5 @@
 //! An interpreter is the definition of its level. It is complete (every match is exhaustive), it
 //! uses neither lowering nor code generation, and whatever disagrees with it is wrong.
 pub mod fir;
-pub mod vir;
 pub mod kernel_code;
+pub mod vir;

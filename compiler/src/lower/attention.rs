@@ -169,11 +169,8 @@ impl Attention {
         b.repeat(passes, |b, pass| {
             let zero = b.f32(0.0);
             let init = vec![zero; chains as usize];
-            let dots = b.for_range_vec(
-                Bound::Const(0),
-                Bound::Const(head_dim),
-                &init,
-                |b, dim, dots| {
+            let dots =
+                b.for_range_vec(Bound::Const(0), Bound::Const(head_dim), &init, |b, dim, dots| {
                     let q = b.splat(Elem::F32, self.q, self.element(head, 0).plus(dim, 4));
                     (0..chains)
                         .zip(dots)
@@ -190,8 +187,7 @@ impl Attention {
                             b.fma(key, q, dot)
                         })
                         .collect()
-                },
-            );
+                });
             let lane_numbers = b.iota();
             for (v, dot) in (0..chains).zip(dots) {
                 let first = Affine::constant(i64::from(v * lanes)).plus(pass, pass_positions);
@@ -213,9 +209,8 @@ impl Attention {
     /// Maximum of the chunk's scores.
     fn maximum(&self, b: &mut Builder) -> ValueId {
         let lowest = b.f32(f32::NEG_INFINITY);
-        let maxima = self.over_blocks(b, lowest, |b, _, score, max| {
-            b.binary(BinaryOp::FMax, max, score)
-        });
+        let maxima =
+            self.over_blocks(b, lowest, |b, _, score, max| b.binary(BinaryOp::FMax, max, score));
         tree(b, ReduceOp::FMax, &maxima)
     }
 
@@ -272,11 +267,8 @@ impl Attention {
         for starts in starts.chunks(CHAINS as usize) {
             let zero = b.f32(0.0);
             let init = vec![zero; starts.len()];
-            let outs = b.for_range_vec(
-                Bound::Const(0),
-                Bound::Const(CHUNK),
-                &init,
-                |b, j, outs| {
+            let outs =
+                b.for_range_vec(Bound::Const(0), Bound::Const(CHUNK), &init, |b, j, outs| {
                     let weight = b.splat(Elem::F32, self.weights, Affine::index(j, 4));
                     let here = Affine::index(j, 1).plus(chunk, i64::from(CHUNK));
                     let visible = self.visible(b, here, None);
@@ -295,8 +287,7 @@ impl Attention {
                             b.fma(value, weight, out)
                         })
                         .collect()
-                },
-            );
+                });
             for (&start, out) in starts.iter().zip(outs) {
                 let at = Affine::constant(i64::from(start) * 4);
                 let sum = b.load(Elem::F32, self.sums, at.clone());

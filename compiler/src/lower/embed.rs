@@ -48,9 +48,7 @@ pub fn lower_embed(name: &str, kernel: &EmbedKernel) -> Lowered {
     let panel = parts.b.scalar("panel", 0, i64::from(panels) - 1);
     let tile = parts.b.scalar("tile", 0, i64::from(PANEL / TILE) - 1);
     let lane = parts.b.scalar("lane", 0, i64::from(TILE) - 1);
-    let part = |divide, modulo| {
-        ScalarSource::TokenId(Quotient { add: 0, divide, modulo, plus: 0 })
-    };
+    let part = |divide, modulo| ScalarSource::TokenId(Quotient { add: 0, divide, modulo, plus: 0 });
     parts.scalars.extend([
         ScalarSource::RangeBegin,
         ScalarSource::RangeEnd,

@@ -126,15 +126,7 @@ impl Rope<'_> {
     }
 
     /// One panel of one token: pairs `16 * unit ..` of a head.
-    fn unit(
-        &self,
-        b: &mut Builder,
-        head: IndexId,
-        first: u32,
-        unit: u32,
-        token: u32,
-        sink: &Sink,
-    ) {
+    fn unit(&self, b: &mut Builder, head: IndexId, first: u32, unit: u32, token: u32, sink: &Sink) {
         let (lanes, half) = (b.lanes(), self.head_dim / 2);
         let units = half.div_ceil(TILE);
         for v in 0..TILE / lanes {
@@ -196,13 +188,7 @@ impl Rope<'_> {
 }
 
 /// Copies the v products of the thread's panels to the tokens' rows of the value cache.
-fn append_values(
-    b: &mut Builder,
-    o: &Output,
-    shape: HeadShape,
-    first: u32,
-    values: BufferId,
-) {
+fn append_values(b: &mut Builder, o: &Output, shape: HeadShape, first: u32, values: BufferId) {
     let rows = shape.kv_heads * shape.head_dim;
     let row_bytes = value_row_bytes(shape.kv_heads, shape.head_dim);
     let copy = |b: &mut Builder, panel: Option<IndexId>, start: u32, count: u32| {
@@ -227,7 +213,7 @@ fn append_values(
         }
         []
     });
-    if rows % PANEL != 0 {
+    if !rows.is_multiple_of(PANEL) {
         let (begin, end) = window(o.range, first + whole, 1);
         b.for_range(begin, end, [], |b, _, []| {
             for start in (whole * PANEL..rows).step_by(lanes as usize) {

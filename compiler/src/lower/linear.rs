@@ -93,9 +93,8 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
     let mut parts = Parts::new(name, kernel.lanes);
     let tokens = kernel.tokens;
     let input = vector(&mut parts, "x", Role::Input, kernel.columns, tokens);
-    let weights: Vec<BufferId> = (0..kernel.segments.len())
-        .map(|i| weight_buffer(&mut parts, kernel, i))
-        .collect();
+    let weights: Vec<BufferId> =
+        (0..kernel.segments.len()).map(|i| weight_buffer(&mut parts, kernel, i)).collect();
     let gain = kernel.norm.map(|eps| {
         let gain = parts.buffer("gain", Role::Gain, vector_bytes(kernel.columns));
         let bytes = vector_bytes(kernel.columns);
@@ -157,11 +156,7 @@ fn emit_epilogue(
 }
 
 /// The part of a thread's `range` inside the window `first..first + count`, counted from `first`.
-pub(super) fn window(
-    (begin, end): (IndexId, IndexId),
-    first: u32,
-    count: u32,
-) -> (Bound, Bound) {
+pub(super) fn window((begin, end): (IndexId, IndexId), first: u32, count: u32) -> (Bound, Bound) {
     let bound = |scalar| Bound::Clamp {
         scalar,
         minus: Affine::constant(i64::from(first)),
@@ -205,9 +200,8 @@ fn cache_places(parts: &mut Parts, kernel: &LinearKernel) -> Vec<(IndexId, Index
         return Vec::new();
     };
     let blocks = i64::from(padded_context(context) / super::KEY_BLOCK);
-    let quotient = |add, divide, modulo| {
-        ScalarSource::Position(Quotient { add, divide, modulo, plus: 0 })
-    };
+    let quotient =
+        |add, divide, modulo| ScalarSource::Position(Quotient { add, divide, modulo, plus: 0 });
     (0..kernel.tokens)
         .map(|token| {
             let block = parts.b.scalar(&format!("block{token}"), 0, blocks - 1);

@@ -16,7 +16,7 @@ pub use attention::{AttentionKernel, lower_attention};
 pub use embed::{EmbedKernel, lower_embed};
 pub use linear::{EpilogueKernel, LinearKernel, Segment, lower_linear};
 
-use crate::vir::{Access, Builder, BufferId, Kernel};
+use crate::vir::{Access, BufferId, Builder, Kernel};
 use deepthin_runtime::program::ScalarSource;
 
 /// Chunk of positions in attention; `specs/numerics.md`.

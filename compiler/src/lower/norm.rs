@@ -24,14 +24,7 @@ impl Rows {
 }
 
 /// `out[i] = (x[i] * r) * gain[i]`, `r = 1 / sqrt(sum(x²) / n + eps)`, for each token.
-pub(super) fn rms_norm(
-    b: &mut Builder,
-    x: Rows,
-    gain: BufferId,
-    eps: f32,
-    out: Rows,
-    tokens: u32,
-) {
+pub(super) fn rms_norm(b: &mut Builder, x: Rows, gain: BufferId, eps: f32, out: Rows, tokens: u32) {
     for token in 0..tokens {
         let squares = sum_of_squares(b, x, token);
         let count = b.f32(count_as_f32(x.width));

@@ -59,16 +59,17 @@ impl Product {
     fn groups(&self, b: &mut Builder, panel: IndexId, height: u32, group: Group, first: u32) {
         let tiles = if height < PANEL { PANEL / height.max(TILE) } else { 1 };
         let parts = if height < TILE { TILE / height } else { 1 };
-        let looped = |b: &mut Builder, count, rows, mut group: Group, next: &dyn Fn(&mut Builder, Group)| {
-            if count == 1 {
-                next(b, group);
-            } else {
-                b.repeat(count, |b, i| {
-                    group.loops.push((i, rows));
+        let looped =
+            |b: &mut Builder, count, rows, mut group: Group, next: &dyn Fn(&mut Builder, Group)| {
+                if count == 1 {
                     next(b, group);
-                });
-            }
-        };
+                } else {
+                    b.repeat(count, |b, i| {
+                        group.loops.push((i, rows));
+                        next(b, group);
+                    });
+                }
+            };
         looped(b, tiles, TILE, group, &|b, group| {
             looped(b, parts, height, group, &|b, group| self.group(b, panel, &group, first));
         });
@@ -84,7 +85,8 @@ impl Product {
         for token in 0..self.tokens {
             for (v, row) in group.rows.iter().enumerate() {
                 let sum = sums[token as usize * group.rows.len() + v];
-                let mut at = self.y.at(token, first * PANEL + row).plus(panel, i64::from(PANEL) * 4);
+                let mut at =
+                    self.y.at(token, first * PANEL + row).plus(panel, i64::from(PANEL) * 4);
                 for (index, rows) in &group.loops {
                     at = at.plus(*index, i64::from(*rows) * 4);
                 }
@@ -103,14 +105,13 @@ impl Product {
     ) -> Vec<ValueId> {
         let k = self.layout.columns;
         let whole = k / UNROLL;
-        let sums =
-            b.for_range_vec(Bound::Const(0), Bound::Const(whole), init, |b, i, sums| {
-                let mut sums = sums.to_vec();
-                for u in 0..UNROLL {
-                    self.plain_column(b, panel, group, Some(i), u, &mut sums);
-                }
-                sums
-            });
+        let sums = b.for_range_vec(Bound::Const(0), Bound::Const(whole), init, |b, i, sums| {
+            let mut sums = sums.to_vec();
+            for u in 0..UNROLL {
+                self.plain_column(b, panel, group, Some(i), u, &mut sums);
+            }
+            sums
+        });
         let mut sums = sums;
         for u in whole * UNROLL..k {
             self.plain_column(b, panel, group, None, u, &mut sums);
@@ -246,7 +247,9 @@ impl Product {
         let line_columns = self.layout.step_columns() / self.layout.tile_lines();
         let column = |p: &Self, token: u32, i: u32| {
             let step_bytes = i64::from(p.layout.step_columns()) * 4;
-            p.x.at(token, half * 4 + i).plus(step, step_bytes).plus(line, i64::from(line_columns) * 4)
+            p.x.at(token, half * 4 + i)
+                .plus(step, step_bytes)
+                .plus(line, i64::from(line_columns) * 4)
         };
         let codes = |b: &mut Builder, row: u32| {
             let mut at = self.step(panel, step).offset(i64::from(self.layout.code(row, 0)));

@@ -160,7 +160,9 @@ pub enum PackError {
         found: String,
     },
     /// A weight, scale or minimum that is infinite or NaN.
-    #[error("tensor {tensor}, row {row}: a weight or scale is not finite; the file is damaged or was converted badly")]
+    #[error(
+        "tensor {tensor}, row {row}: a weight or scale is not finite; the file is damaged or was converted badly"
+    )]
     NonFinite {
         /// Role and block.
         tensor: String,
@@ -189,10 +191,7 @@ pub fn pack(
             .ok()
             .zip(usize::try_from(tensor.content.bytes()).ok())
             .and_then(|(offset, bytes)| image.get_mut(offset..offset.checked_add(bytes)?))
-            .ok_or_else(|| PackError::Image {
-                tensor: describe(tensor),
-                offset: tensor.offset,
-            })?;
+            .ok_or_else(|| PackError::Image { tensor: describe(tensor), offset: tensor.offset })?;
         match &tensor.content {
             Content::Panels { layout, parts } => {
                 let mut rest = slot;
@@ -238,7 +237,8 @@ fn fetch(
     let tensor = source
         .tensor(block, role)
         .ok_or_else(|| PackError::Missing { tensor: name(block, role) })?;
-    let shown = |(format, rows, columns): (Format, u32, u32)| format!("{format} [{rows}, {columns}]");
+    let shown =
+        |(format, rows, columns): (Format, u32, u32)| format!("{format} [{rows}, {columns}]");
     let found = (tensor.format, tensor.rows, tensor.columns);
     if found != expected || tensor.expected_bytes() != Some(tensor.bytes.len()) {
         return Err(PackError::Mismatch {

@@ -2,9 +2,9 @@
 
 use super::layout::{Layout, PANEL};
 use super::{PackError, Rows, fetch, name};
+use crate::fir::Role;
 use crate::format::Format;
 use crate::weights::{TensorBytes, WeightSource};
-use crate::fir::Role;
 use half::{bf16, f16};
 
 /// Packs all panels of `rows` into `out`, which is exactly as long; padding lanes become zeros.
@@ -33,10 +33,12 @@ pub(super) fn pack_rows(
         let workers: Vec<_> = out
             .chunks_mut(share * panel_bytes)
             .enumerate()
-            .map(|(i, out)| scope.spawn({
-                let job = &job;
-                move || job.panels(i * share, out, panel_bytes)
-            }))
+            .map(|(i, out)| {
+                scope.spawn({
+                    let job = &job;
+                    move || job.panels(i * share, out, panel_bytes)
+                })
+            })
             .collect();
         workers.into_iter().try_for_each(|w| match w.join() {
             Ok(result) => result,
@@ -60,12 +62,7 @@ struct Job<'a> {
 impl Job<'_> {
     /// Packs the panels from number `first` on; the error is matrix and row of a weight that is
     /// not finite.
-    fn panels(
-        &self,
-        first: usize,
-        out: &mut [u8],
-        panel_bytes: usize,
-    ) -> Result<(), (usize, u32)> {
+    fn panels(&self, first: usize, out: &mut [u8], panel_bytes: usize) -> Result<(), (usize, u32)> {
         for (panel, out) in (first..).zip(out.chunks_exact_mut(panel_bytes)) {
             let panel = u32::try_from(panel).unwrap_or(u32::MAX);
             for lane in 0..PANEL {
@@ -93,7 +90,9 @@ impl Job<'_> {
         let mut finite = true;
         for (group, out) in row.chunks_exact(group).zip(panel.chunks_exact_mut(step)) {
             finite &= match self.layout.format {
-                Format::F32 | Format::F16 | Format::Bf16 => plain(self.layout.format, lane, group, out),
+                Format::F32 | Format::F16 | Format::Bf16 => {
+                    plain(self.layout.format, lane, group, out)
+                }
                 Format::Q8_0 | Format::Q4_0 | Format::Q4_1 => self.group(lane, group, out),
             };
         }

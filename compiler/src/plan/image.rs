@@ -17,8 +17,7 @@ impl Image {
     /// The offset of a tensor, which is added where it is new. A tied table, the blocks of a
     /// shared schedule and the one rotary table are so stored once.
     pub(super) fn place(&mut self, block: Option<u32>, content: Content) -> u64 {
-        if let Some(known) =
-            self.tensors.iter().find(|t| t.block == block && t.content == content)
+        if let Some(known) = self.tensors.iter().find(|t| t.block == block && t.content == content)
         {
             return known.offset;
         }

@@ -105,7 +105,9 @@ pub enum PlanError {
         up: String,
     },
     /// Tiles, chunk or context that make no sense.
-    #[error("tiles {tiles:?}, chunk {chunk}, context {context}: tiles fall from at most 4 to 1, chunk and context are positive")]
+    #[error(
+        "tiles {tiles:?}, chunk {chunk}, context {context}: tiles fall from at most 4 to 1, chunk and context are positive"
+    )]
     Options {
         /// Token tiles.
         tiles: Vec<u32>,
@@ -218,7 +220,8 @@ impl Planner<'_> {
     fn kv_slot_bytes(&self, heads: HeadShape) -> u64 {
         let HeadShape { kv_heads, head_dim, .. } = heads;
         let context = self.options.context;
-        key_cache_bytes(kv_heads, head_dim, context) + value_cache_bytes(kv_heads, head_dim, context)
+        key_cache_bytes(kv_heads, head_dim, context)
+            + value_cache_bytes(kv_heads, head_dim, context)
     }
 
     fn func(&mut self, site: &Site<'_>) -> Result<Vec<Step>, PlanError> {
@@ -240,7 +243,8 @@ impl Planner<'_> {
                     };
                     let content = Content::Panels { layout, parts: vec![rows] };
                     let table = self.image.place(owner(table.role, site.block), content);
-                    let bound = Bound { output: Some(*out), weights: vec![table], ..Bound::default() };
+                    let bound =
+                        Bound { output: Some(*out), weights: vec![table], ..Bound::default() };
                     self.step(site, &[(1, spec)], &bound, Split::TokenUnits { count: 1 })
                 }
                 Op::Linear { x, norm, weights, epilogue } => {
@@ -252,8 +256,7 @@ impl Planner<'_> {
                         shape: *shape,
                         context: self.options.context,
                     });
-                    let bound =
-                        Bound { input: Some(*q), output: Some(*out), ..Bound::default() };
+                    let bound = Bound { input: Some(*q), output: Some(*out), ..Bound::default() };
                     let split = Split::TokenUnits { count: shape.heads };
                     self.step(site, &[(1, spec)], &bound, split)
                 }
@@ -372,13 +375,7 @@ impl Planner<'_> {
         Step { variants, operands, split }
     }
 
-    fn operand(
-        &self,
-        site: &Site<'_>,
-        bound: &Bound,
-        role: Role,
-        scratch: &mut u64,
-    ) -> Operand {
+    fn operand(&self, site: &Site<'_>, bound: &Bound, role: Role, scratch: &mut u64) -> Operand {
         let vector = |value: Option<ValueId>| {
             let Some(value) = value else { unreachable!("lowering and plan agree on operands") };
             let stride = u64::from(vector_bytes(site.func.values[value].width));
@@ -399,10 +396,9 @@ impl Planner<'_> {
             Role::Output => vector(bound.output),
             Role::Weights(i) => image(bound.weights.get(i).copied()),
             Role::Gain => image(bound.gain),
-            Role::RopeTable => Operand {
-                position_stride: u64::from(heads.head_dim) * 4,
-                ..image(bound.rope)
-            },
+            Role::RopeTable => {
+                Operand { position_stride: u64::from(heads.head_dim) * 4, ..image(bound.rope) }
+            }
             Role::Scratch(bytes) => {
                 let offset = *scratch;
                 *scratch = (offset + u64::from(bytes)).next_multiple_of(64);

@@ -32,10 +32,8 @@ impl Emitter<'_, '_> {
         let mut keys = Vec::new();
         collect(body, &mut keys);
         for (buffer, terms) in keys {
-            let visible: Vec<(IndexId, i64)> = terms
-                .into_iter()
-                .filter(|(i, _)| self.indices[i.index()].is_some())
-                .collect();
+            let visible: Vec<(IndexId, i64)> =
+                terms.into_iter().filter(|(i, _)| self.indices[i.index()].is_some()).collect();
             self.pointer((buffer, visible), var);
         }
     }
@@ -54,11 +52,11 @@ impl Emitter<'_, '_> {
         let outer: Vec<_> = terms.iter().copied().filter(|(i, _)| Some(*i) != var).collect();
         let mut pointer = self.buffers[buffer.index()];
         let mut rest = terms.clone();
-        if outer.len() < terms.len() {
-            if let Some(known) = self.pointers.find(&(*buffer, outer)) {
-                pointer = known;
-                rest.retain(|(i, _)| Some(*i) == var);
-            }
+        if outer.len() < terms.len()
+            && let Some(known) = self.pointers.find(&(*buffer, outer))
+        {
+            pointer = known;
+            rest.retain(|(i, _)| Some(*i) == var);
         }
         for (index, stride) in rest {
             let part = self.scaled(index, stride);

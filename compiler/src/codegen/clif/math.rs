@@ -176,8 +176,7 @@ impl Emitter<'_, '_> {
         let bytes: Vec<u8> = lanes.iter().flat_map(|l| (0..4).map(move |b| l * 4 + b)).collect();
         let mask = self.fb.func.dfg.immediates.push(ConstantData::from(bytes));
         let ty = self.fb.func.dfg.value_type(src);
-        let little = MemFlagsData::new()
-            .with_endianness(cranelift_codegen::ir::Endianness::Little);
+        let little = MemFlagsData::new().with_endianness(cranelift_codegen::ir::Endianness::Little);
         let raw = self.fb.ins().bitcast(types::I8X16, little, src);
         let shuffled = self.fb.ins().shuffle(raw, raw, mask);
         self.fb.ins().bitcast(ty, little, shuffled)
