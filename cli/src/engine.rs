@@ -2,6 +2,7 @@
 
 use crate::source::{Source, SourceError, Weights};
 use deepthin_compiler::codegen::clif::Clif;
+use deepthin_compiler::lower::{key_cache_bytes, padded_context, value_cache_bytes};
 use deepthin_compiler::pack::{PackError, pack};
 use deepthin_compiler::pipeline::{CompileError, Lowered, jit_program, lower};
 use deepthin_compiler::plan::PlanOptions;
@@ -60,10 +61,7 @@ pub enum EngineError {
         cause: PackError,
     },
     /// Weights are needed.
-    #[error(
-        "the description `{model}` has no weights: give some with --weights FILE.gguf, or draw \
-         them with --random SEED"
-    )]
+    #[error("the description `{model}` has no weights")]
     NoWeights {
         /// The model.
         model: String,
@@ -78,10 +76,18 @@ pub enum EngineError {
         /// What there is.
         instead: &'static str,
     },
+    /// A KV cache that kernels cannot address.
+    #[error("a context of {context} is too long: the kernels of this model reach {fits} positions")]
+    Context {
+        /// Positions asked for.
+        context: u32,
+        /// Most positions.
+        fits: u64,
+    },
     /// More memory than the machine has.
     #[error(
         "the model needs {needed} MiB (weights {weights}, KV cache {kv} for {context} positions), \
-         {available} MiB are available; {advice}"
+         {available} MiB are available"
     )]
     TooLarge {
         /// MiB in all.
@@ -122,17 +128,16 @@ impl Engine {
     /// # Errors
     /// Options or shapes without kernels, weights that are missing or wrong, too little memory.
     pub fn new(source: Source, options: &RunOptions) -> Result<Engine, EngineError> {
-        let mut notices = source.notices.clone();
-        notices.extend(check_options(&source.model, options)?);
+        let notices = notices(&source, options);
+        let tokenizer = source.tokenizer()?;
+        let start = Instant::now();
+        let lowered = lower_source(&source, options)?;
+        let clif = Clif::host().map_err(CompileError::from)?;
+        let program = Arc::new(jit_program(&lowered, &clif)?);
+        let compile_time = start.elapsed();
         if let Weights::None = source.weights {
             return Err(EngineError::NoWeights { model: source.model.name });
         }
-        let tokenizer = source.tokenizer()?;
-        let start = Instant::now();
-        let clif = Clif::host().map_err(CompileError::from)?;
-        let lowered = lower_source(&source, options, 4)?;
-        let program = Arc::new(jit_program(&lowered, &clif)?);
-        let compile_time = start.elapsed();
         check_memory(&program)?;
         let threads = options.threads.unwrap_or_else(default_threads);
         let image = Arc::new(pack_image(&source, &lowered, threads)?);
@@ -175,17 +180,16 @@ impl Engine {
     }
 }
 
-/// The model at every stage down to verified kernels of `lanes` lanes.
+/// The model at every stage down to verified kernels, for the back end that the options choose.
 ///
 /// # Errors
-/// Shapes or storage without kernels.
-pub fn lower_source(
-    source: &Source,
-    options: &RunOptions,
-    lanes: u32,
-) -> Result<Lowered, CompileError> {
+/// Options, shapes or storage without kernels.
+pub fn lower_source(source: &Source, options: &RunOptions) -> Result<Lowered, EngineError> {
+    refuse(options)?;
     let context = options.context.unwrap_or(source.model.context);
-    lower(&source.model, &source.formats, &PlanOptions::new(lanes, context))
+    check_cache(&source.model, context)?;
+    let lanes = 4; // of `Clif`, the one back end there is
+    Ok(lower(&source.model, &source.formats, &PlanOptions::new(lanes, context))?)
 }
 
 /// Threads where the user names none: the cores that this process may use.
@@ -193,9 +197,8 @@ pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Refuses options that would have to be replaced; tells of a description's wishes that are not
-/// there yet.
-fn check_options(model: &Model, options: &RunOptions) -> Result<Vec<String>, EngineError> {
+/// Refuses options that would have to be replaced.
+fn refuse(options: &RunOptions) -> Result<(), EngineError> {
     let not_yet = |flag, value, instead| Err(EngineError::NotYet { flag, value, instead });
     match options.isa {
         Some(Isa::Avx2) => return not_yet("--isa", "avx2", "clif128 is"),
@@ -207,32 +210,57 @@ fn check_options(model: &Model, options: &RunOptions) -> Result<Vec<String>, Eng
         Some(KvStorage::Q8) => return not_yet("--kv", "q8", "f32 is"),
         Some(KvStorage::F32) | None => {}
     }
-    if options.activations == Some(Activations::Q8) {
-        return not_yet("--activations", "q8", "f32 is");
+    match options.activations {
+        Some(Activations::Q8) => not_yet("--activations", "q8", "f32 is"),
+        Some(Activations::F32) | None => Ok(()),
     }
-    let mut notices = Vec::new();
-    let storage = &model.storage;
+}
+
+/// What the user should know about how a model runs, a line each: above all where it does not run
+/// as its description wishes.
+pub fn notices(source: &Source, options: &RunOptions) -> Vec<String> {
+    let mut notices = source.notices.clone();
+    let Model { context, storage, .. } = &source.model;
     if storage.activations != Activations::F32 && options.activations.is_none() {
-        notices.push("activations q8 are not there yet: running with f32".to_owned());
+        let activations = storage.activations;
+        notices.push(format!("activations {activations} are not there yet: running with f32"));
     }
     if storage.kv_cache != KvStorage::F32 && options.kv.is_none() {
         let kv = storage.kv_cache;
         notices.push(format!("a KV cache in {kv} is not there yet: running with f32"));
     }
-    Ok(notices)
+    if let Some(asked) = options.context.filter(|asked| asked > context) {
+        notices.push(format!(
+            "a context of {asked} is longer than the {context} that the model was made for: text \
+             past that is likely to be poor"
+        ));
+    }
+    notices
 }
 
-fn pack_image(
-    source: &Source,
-    lowered: &Lowered,
-    threads: usize,
-) -> Result<Region, EngineError> {
+/// Most bytes of one buffer of a kernel: rule V-03 of specs/vir.md.
+const MAX_CACHE_BYTES: u32 = i32::MAX.unsigned_abs();
+
+/// Refuses a context whose keys or values of one layer no kernel can address.
+fn check_cache(model: &Model, context: u32) -> Result<(), EngineError> {
+    let (kv_heads, head_dim) = (model.block.kv_heads, model.block.head_dim);
+    let bytes = key_cache_bytes(kv_heads, head_dim, context)
+        .max(value_cache_bytes(kv_heads, head_dim, context));
+    if bytes <= u64::from(MAX_CACHE_BYTES) {
+        return Ok(());
+    }
+    let per_position = (bytes / u64::from(padded_context(context))).max(1);
+    let fits = u64::from(MAX_CACHE_BYTES) / per_position / 64 * 64;
+    Err(EngineError::Context { context, fits })
+}
+
+fn pack_image(source: &Source, lowered: &Lowered, threads: usize) -> Result<Region, EngineError> {
     let mut image = Region::new("weights", lowered.plan.regions.image)?;
     let tensors = &lowered.plan.image;
     let (origin, packed) = match &source.weights {
         Weights::Gguf(weights) => (
             weights.gguf().path().display().to_string(),
-            pack(tensors, weights, image.bytes_mut(), threads),
+            pack(tensors, weights.as_ref(), image.bytes_mut(), threads),
         ),
         Weights::Random(seed) => {
             let weights = RandomWeights::new(&lowered.plain, *seed);

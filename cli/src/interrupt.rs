@@ -24,6 +24,11 @@ impl Interrupt {
         Ok(Interrupt(pressed))
     }
 
+    /// From now on the first Ctrl-C ends the process, for what comes does not look.
+    pub(crate) fn stop_watching(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the user asked to stop.
     pub(crate) fn requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)

@@ -1,6 +1,12 @@
 //! The library behind the `deepthin` program: what a Rust program needs to use a model by name.
 
 pub mod catalog;
+pub mod codec;
+pub mod distribution;
 pub mod engine;
 pub mod fetch;
+pub mod file;
+pub mod generate;
+pub mod info;
+pub mod perplexity;
 pub mod source;

@@ -3,7 +3,6 @@
 mod args;
 mod cmd;
 mod exit;
-mod input;
 mod interrupt;
 mod output;
 

@@ -4,14 +4,15 @@
 //! than a panic. stderr is the last resort: when it fails there is nowhere left to say so.
 
 use std::fmt::Arguments;
-use std::io::{self, StdoutLock, Write};
+use std::io::{self, IsTerminal, StdoutLock, Write};
 use std::time::Duration;
 
 use deepthin::catalog::CatalogModel;
 use deepthin::fetch::{Progress, Stage};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
 
 /// The data that a verb produces.
@@ -27,6 +28,34 @@ impl Stdout {
     pub(crate) fn line(&mut self, line: Arguments<'_>) -> Result<(), Failure> {
         writeln!(self.0, "{line}").map_err(Failure::stdout)
     }
+
+    /// Writes bytes as they are, at once.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.0.write_all(bytes).and_then(|()| self.0.flush()).map_err(Failure::stdout)
+    }
+
+    /// Writes one line of JSON.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        // Maps with keys that are no strings are all that JSON cannot hold.
+        let text = serde_json::to_string(value)
+            .map_err(|error| Failure::new(Exit::Bug, format!("cannot write JSON: {error}")))?;
+        self.line(format_args!("{text}"))
+    }
+}
+
+/// Writes a part of a line to stderr.
+pub(crate) fn log_part(part: Arguments<'_>) {
+    let _ = write!(io::stderr().lock(), "{part}");
+}
+
+/// Tells the user something that is no error.
+pub(crate) fn note(note: Arguments<'_>) {
+    log(format_args!("deepthin: note: {note}"));
+}
+
+/// Whether people read both streams on one terminal.
+pub(crate) fn is_one_terminal() -> bool {
+    io::stdout().is_terminal() && io::stderr().is_terminal()
 }
 
 /// Writes one line to stderr.

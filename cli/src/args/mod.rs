@@ -3,14 +3,16 @@
 //! Values are checked here, so that a verb receives only what it can use; clap names the flag, the
 //! value and the range, and ends with code 2. [`Command`] lists the verbs that there are.
 
-mod model;
-mod text;
+pub(crate) mod model;
+pub(crate) mod text;
 
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use deepthin::catalog;
+
+use self::text::{DumpArgs, InfoArgs, LogitsArgs, PerplexityArgs, RunArgs, TokenizeArgs};
 
 /// Runs small language models by compiling each to machine code of exactly its shapes.
 #[derive(Debug, Parser)]
@@ -40,7 +42,13 @@ Environment:
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Run(RunArgs),
+    Logits(LogitsArgs),
+    Perplexity(PerplexityArgs),
+    Tokenize(TokenizeArgs),
     Check(CheckArgs),
+    Info(InfoArgs),
+    Dump(DumpArgs),
     Fetch(FetchArgs),
 }
 
@@ -53,6 +61,10 @@ pub(crate) struct CheckArgs {
     /// Descriptions of models (.thin)
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+
+    /// Print a JSON object for each error to stdout, one a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Download the weights of a model of the catalog, or verify those that are there

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use deepthin::engine::{self, RunOptions};
+use deepthin::source::WeightChoice;
+use deepthin_dsl::model as dsl;
 
 /// A model and its weights.
 #[derive(Debug, Args)]
@@ -19,6 +22,17 @@ pub(crate) struct SourceArgs {
     /// a tokenizer the bytes of a prompt are its token ids
     #[arg(long, value_name = "SEED", conflicts_with = "weights")]
     pub(crate) random: Option<u64>,
+}
+
+impl SourceArgs {
+    /// Which weights are asked for.
+    pub(crate) fn weights(&self) -> WeightChoice {
+        match (&self.weights, self.random) {
+            (Some(file), _) => WeightChoice::File(file.clone()),
+            (None, Some(seed)) => WeightChoice::Random(seed),
+            (None, None) => WeightChoice::Own,
+        }
+    }
 }
 
 /// A model and how it is to run.
@@ -49,6 +63,30 @@ pub(crate) struct ModelArgs {
     /// Instruction set to compile for [default: the best that this processor has]
     #[arg(long, value_name = "ISA", help_heading = RUNNING)]
     pub(crate) isa: Option<Isa>,
+}
+
+impl ModelArgs {
+    /// How the model is to run.
+    pub(crate) fn options(&self) -> RunOptions {
+        RunOptions {
+            context: self.context,
+            threads: self.threads.map(usize::from),
+            activations: self.activations.map(|activations| match activations {
+                Activations::F32 => dsl::Activations::F32,
+                Activations::Q8 => dsl::Activations::Q8,
+            }),
+            kv: self.kv.map(|kv| match kv {
+                KvFormat::F32 => dsl::KvStorage::F32,
+                KvFormat::F16 => dsl::KvStorage::F16,
+                KvFormat::Q8 => dsl::KvStorage::Q8,
+            }),
+            isa: self.isa.map(|isa| match isa {
+                Isa::Clif128 => engine::Isa::Clif128,
+                Isa::Avx2 => engine::Isa::Avx2,
+                Isa::Avx512 => engine::Isa::Avx512,
+            }),
+        }
+    }
 }
 
 /// Heading of the options of [`ModelArgs`] in help texts.

@@ -113,6 +113,10 @@ pub(crate) struct LogitsArgs {
     #[arg(long)]
     pub(crate) all: bool,
 
+    /// Read names of control tokens in the text, such as <|im_start|>, as those tokens
+    #[arg(long)]
+    pub(crate) special: bool,
+
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -131,7 +135,7 @@ pub(crate) struct PerplexityArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// The text (UTF-8), at least two chunks long
+    /// The text (UTF-8), at least one chunk long
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: PathBuf,
 

@@ -1,7 +1,14 @@
 //! The verbs, one file each.
 
 mod check;
+mod dump;
 mod fetch;
+mod info;
+mod input;
+mod logits;
+mod perplexity;
+mod run;
+mod tokenize;
 
 use crate::args::Command;
 use crate::exit::{Exit, Failure};
@@ -9,7 +16,13 @@ use crate::exit::{Exit, Failure};
 /// Runs the verb of the command line.
 pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
     match command {
+        Command::Run(args) => run::run(&args),
+        Command::Logits(args) => logits::run(&args),
+        Command::Perplexity(args) => perplexity::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Info(args) => info::run(&args),
+        Command::Dump(args) => dump::run(&args),
         Command::Fetch(args) => fetch::run(&args),
     }
 }

@@ -1,7 +1,7 @@
 //! Why a model or its weights could not be had.
 
-use crate::catalog;
 use crate::fetch::FetchError;
+use crate::file::FileError;
 use deepthin_compiler::fir::FormatsError;
 use deepthin_dsl::Diagnostic;
 use deepthin_runtime::gguf::GgufError;
@@ -13,44 +13,37 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum SourceError {
     /// A name that means nothing.
-    #[error(
-        "`{text}` is no model: expected a catalog name ({}), a .gguf file, or a description \
-         FILE.thin or FILE.thin:NAME",
-        catalog::names().collect::<Vec<_>>().join(", ")
-    )]
+    #[error("`{text}` is no model")]
     Name {
         /// What was given.
         text: String,
     },
     /// A description could not be read.
-    #[error("{}: {cause}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        cause: std::io::Error,
-    },
-    /// A directory, pipe or device in place of a description.
-    #[error("{}: not a regular file, expected a description", .path.display())]
-    NotRegular {
-        /// The path.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A description that is wrong.
     #[error("{}", list(.0))]
     Description(Vec<Diagnostic>),
-    /// Which of a file's models is meant.
-    #[error("{} {reason}: choose one with {}:NAME, NAME being {}", .path.display(), .path.display(), .names.join(" or "))]
-    Pick {
+    /// A model that a file does not hold.
+    #[error("{}: no model `{name}`, only {}", .path.display(), .names.join(", "))]
+    NoSuchModel {
+        /// The file.
+        path: PathBuf,
+        /// What was asked for.
+        name: String,
+        /// Its models.
+        names: Vec<String>,
+    },
+    /// A file of several models, and none was chosen.
+    #[error("{}: found several models ({}), expected one", .path.display(), .names.join(", "))]
+    SeveralModels {
         /// The file.
         path: PathBuf,
         /// Its models.
         names: Vec<String>,
-        /// Why one must be chosen.
-        reason: String,
     },
     /// `--weights` beside a GGUF file.
-    #[error("{} brings its own weights: leave out --weights, or name a description", .model.display())]
+    #[error("{} brings its own weights, and --weights names others", .model.display())]
     WeightsTwice {
         /// The GGUF file.
         model: PathBuf,

@@ -36,12 +36,16 @@ impl GgufModel {
         let architecture = meta.str("general.architecture")?;
         if architecture != Some("llama") {
             let found = architecture.map_or("no architecture".to_owned(), |a| format!("`{a}`"));
-            return Err(unsupported(gguf, format!(
-                "general.architecture: found {found}, expected `llama` (MobileLLM and SmolLM2 are \
+            return Err(unsupported(
+                gguf,
+                format!(
+                    "general.architecture: found {found}, expected `llama` (MobileLLM and SmolLM2 are \
                  stored as such)"
-            )));
+                ),
+            ));
         }
-        let count = |key: &str| -> Result<Option<u32>, GgufError> { meta.u32(&format!("llama.{key}")) };
+        let count =
+            |key: &str| -> Result<Option<u32>, GgufError> { meta.u32(&format!("llama.{key}")) };
         let embedding = gguf.tensor("token_embd.weight");
         let vocab = embedding.and_then(|t| u32::try_from(t.rows()).ok());
         let width = count("embedding_length")?;
@@ -77,27 +81,35 @@ impl GgufModel {
             let found = meta.u32(&key)?;
             if found.is_some() && found != self.head_dim {
                 let (found, dim) = (found.unwrap_or(0), self.head_dim.unwrap_or(0));
-                return Err(unsupported(gguf, format!(
-                    "{key}: found {found}, expected the head dimension {dim}; partial rotation and \
+                return Err(unsupported(
+                    gguf,
+                    format!(
+                        "{key}: found {found}, expected the head dimension {dim}; partial rotation and \
                      unequal heads are not supported"
-                )));
+                    ),
+                ));
             }
         }
         for (key, value) in meta.iter() {
             let neutral = match (key, value) {
                 ("llama.expert_count", Value::U32(n)) => *n == 0,
                 ("llama.rope.scaling.type", value) => value.describe().contains("none"),
-                ("llama.rope.scaling.factor" | "llama.rope.scale_linear", Value::F32(x)) => *x == 1.0,
+                ("llama.rope.scaling.factor" | "llama.rope.scale_linear", Value::F32(x)) => {
+                    *x == 1.0
+                }
                 ("llama.expert_count", _) => false,
                 (key, _) if key.starts_with("llama.rope.scal") => false,
                 _ => true,
             };
             if !neutral {
-                return Err(unsupported(gguf, format!(
-                    "{key} = {}: found a feature that deepthin does not have, expected a dense \
+                return Err(unsupported(
+                    gguf,
+                    format!(
+                        "{key} = {}: found a feature that deepthin does not have, expected a dense \
                      model with unscaled rotary positions",
-                    value.describe()
-                )));
+                        value.describe()
+                    ),
+                ));
             }
         }
         Ok(())
@@ -112,9 +124,8 @@ impl GgufModel {
             value.filter(|v| *v > 0).ok_or_else(|| missing(path, key))
         };
         let theta = self.rope_theta.ok_or_else(|| missing(path, "llama.rope.freq_base"))?;
-        let eps = self
-            .norm_eps
-            .ok_or_else(|| missing(path, "llama.attention.layer_norm_rms_epsilon"))?;
+        let eps =
+            self.norm_eps.ok_or_else(|| missing(path, "llama.attention.layer_norm_rms_epsilon"))?;
         let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
         let model = Model {
             name: identifier(&self.name.or(stem).unwrap_or_default()),

@@ -26,8 +26,7 @@ impl GgufWeights {
     /// A tensor that is missing, has another shape, is stored in a format without kernels, or is
     /// not part of the model.
     pub fn new(gguf: Gguf, model: &Model) -> Result<GgufWeights, SourceError> {
-        let mut weights =
-            GgufWeights { tensors: BTreeMap::new(), gguf, model: model.clone() };
+        let mut weights = GgufWeights { tensors: BTreeMap::new(), gguf, model: model.clone() };
         for key in keys(model) {
             let index = weights.find(key)?;
             weights.tensors.insert(key, index);
@@ -175,7 +174,9 @@ fn half_split(bytes: &[u8], row: usize, head_dim: usize) -> Vec<u8> {
 fn widen(format: Format, bytes: &[u8]) -> Cow<'_, [u8]> {
     let halves = || bytes.as_chunks::<2>().0.iter();
     match format {
-        Format::F16 => halves().flat_map(|b| f16::from_le_bytes(*b).to_f32().to_le_bytes()).collect(),
+        Format::F16 => {
+            halves().flat_map(|b| f16::from_le_bytes(*b).to_f32().to_le_bytes()).collect()
+        }
         Format::Bf16 => {
             halves().flat_map(|b| bf16::from_le_bytes(*b).to_f32().to_le_bytes()).collect()
         }
@@ -198,7 +199,8 @@ fn format(kind: GgmlType) -> Option<Format> {
 /// All tensors of a model.
 fn keys(model: &Model) -> Vec<(Option<u32>, Role)> {
     let tied = model.tied;
-    let whole = Role::ALL.into_iter().filter(move |r| !r.in_block() && !(tied && *r == Role::Output));
+    let whole =
+        Role::ALL.into_iter().filter(move |r| !r.in_block() && (!tied || *r != Role::Output));
     let blocks = (0..model.depth).flat_map(|block| {
         Role::ALL.into_iter().filter(|r| r.in_block()).map(move |role| (Some(block), role))
     });

@@ -11,11 +11,11 @@ pub use gguf_weights::GgufWeights;
 pub use name::ModelName;
 
 use crate::fetch::{self, Progress};
+use crate::file::{self, FileError};
 use deepthin_compiler::fir::Formats;
 use deepthin_dsl::{MAX_SOURCE_BYTES, Model};
 use deepthin_runtime::gguf::Gguf;
 use deepthin_runtime::tokenizer::Tokenizer;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Where the weights come from.
@@ -24,7 +24,7 @@ pub enum Weights {
     /// Nowhere: enough for `info` and `dump`.
     None,
     /// A GGUF file.
-    Gguf(GgufWeights),
+    Gguf(Box<GgufWeights>),
     /// Drawn from a seed.
     Random(u64),
 }
@@ -67,7 +67,7 @@ impl Source {
     ) -> Result<Source, SourceError> {
         match (name, weights) {
             (ModelName::Description { path, model }, weights) => {
-                Source::described(read_description(path, model.as_deref())?, weights)
+                Source::described(pick_model(path, model.as_deref())?, weights)
             }
             (ModelName::Gguf(path), WeightChoice::Own) => Source::from_gguf(path, None),
             (ModelName::Gguf(path), WeightChoice::Random(seed)) => {
@@ -95,7 +95,8 @@ impl Source {
     /// # Errors
     /// Storage that does not exist yet; a file that is wrong or does not fit.
     pub fn described(model: Model, weights: &WeightChoice) -> Result<Source, SourceError> {
-        let source = |formats, weights, notices| Source { model: model.clone(), formats, weights, notices };
+        let source =
+            |formats, weights, notices| Source { model: model.clone(), formats, weights, notices };
         match weights {
             WeightChoice::Own => {
                 Ok(source(Formats::from_storage(&model)?, Weights::None, Vec::new()))
@@ -109,7 +110,7 @@ impl Source {
                 let weights = GgufWeights::new(gguf, &model)?;
                 let formats = weights.formats();
                 let notices = storage_notice(&model, &formats, path);
-                Ok(source(formats, Weights::Gguf(weights), notices))
+                Ok(source(formats, Weights::Gguf(Box::new(weights)), notices))
             }
         }
     }
@@ -123,7 +124,12 @@ impl Source {
         }
         let weights = GgufWeights::new(gguf, &model)?;
         let formats = weights.formats();
-        Ok(Source { model, formats, weights: Weights::Gguf(weights), notices: Vec::new() })
+        Ok(Source {
+            model,
+            formats,
+            weights: Weights::Gguf(Box::new(weights)),
+            notices: Vec::new(),
+        })
     }
 
     fn with_random_weights(mut self, seed: u64) -> Source {
@@ -162,27 +168,30 @@ fn storage_notice(model: &Model, formats: &Formats, path: &Path) -> Vec<String> 
     }
 }
 
+/// The text of a description, and one byte more than is allowed where it is too long:
+/// [`deepthin_dsl::parse_bytes`] says so.
+///
+/// # Errors
+/// A file that is missing, not regular or unreadable.
+pub fn read_description(path: &Path) -> Result<Vec<u8>, FileError> {
+    file::read_start(path, "a description", MAX_SOURCE_BYTES as u64 + 1)
+}
+
 /// Reads a description's file and picks one of its models.
-fn read_description(path: &Path, model: Option<&str>) -> Result<Model, SourceError> {
-    let fail = |cause| SourceError::Read { path: path.to_path_buf(), cause };
-    let file = std::fs::File::open(path).map_err(fail)?;
-    if !file.metadata().map_err(fail)?.is_file() {
-        return Err(SourceError::NotRegular { path: path.to_path_buf() });
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_SOURCE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
-    let models = deepthin_dsl::parse_bytes(&bytes, &path.display().to_string())
+fn pick_model(path: &Path, name: Option<&str>) -> Result<Model, SourceError> {
+    let bytes = read_description(path)?;
+    let mut models = deepthin_dsl::parse_bytes(&bytes, &path.display().to_string())
         .map_err(SourceError::Description)?;
-    let names: Vec<String> = models.iter().map(|m| m.name.clone()).collect();
-    let pick = |reason| SourceError::Pick { path: path.to_path_buf(), names: names.clone(), reason };
-    match model {
-        Some(name) => {
-            let reason = format!("has no model `{name}`");
-            models.into_iter().find(|m| m.name == name).ok_or_else(|| pick(reason))
-        }
-        None if models.len() == 1 => {
-            models.into_iter().next().ok_or_else(|| pick("has no model".to_owned()))
-        }
-        None => Err(pick("holds several models".to_owned())),
+    let names = models.iter().map(|m| m.name.clone()).collect();
+    let path = path.to_path_buf();
+    match name {
+        Some(name) => match models.into_iter().find(|m| m.name == name) {
+            Some(model) => Ok(model),
+            None => Err(SourceError::NoSuchModel { path, name: name.to_owned(), names }),
+        },
+        None => match (models.pop(), models.is_empty()) {
+            (Some(model), true) => Ok(model),
+            _ => Err(SourceError::SeveralModels { path, names }),
+        },
     }
 }

@@ -1,0 +1,126 @@
+//! `deepthin dump`: prints a model as it is at one stage of compilation.
+
+use std::fmt::Write;
+
+use deepthin::engine;
+use deepthin::source::{self, ModelName, Source, Weights};
+use deepthin_compiler::codegen::clif::Clif;
+use deepthin_compiler::codegen::{Backend, CodegenError};
+use deepthin_compiler::pipeline::{CompileError, Lowered};
+use deepthin_compiler::vir::Verified;
+
+use crate::args::text::{DumpArgs, Stage};
+use crate::exit::{Exit, Failure};
+use crate::output::Stdout;
+
+use super::input;
+
+/// Prints one stage; no weights are needed for it.
+pub(crate) fn run(args: &DumpArgs) -> Result<Exit, Failure> {
+    refuse_options(args)?;
+    let text = if args.stage == Stage::Ast { ast(&args.model.source.model)? } else { stage(args)? };
+    Stdout::new().bytes(text.as_bytes())?;
+    Ok(Exit::Success)
+}
+
+/// Refuses options that the stage has no use for.
+fn refuse_options(args: &DumpArgs) -> Result<(), Failure> {
+    let of_kernels = match args.stage {
+        Stage::Ast | Stage::Model | Stage::Fir | Stage::Fused | Stage::Plan => false,
+        Stage::Vir | Stage::Clif | Stage::Asm => true,
+    };
+    if args.kernel.is_some() && !of_kernels {
+        let message = "--kernel chooses kernels, and this stage has none";
+        return Err(Failure::new(Exit::Usage, message).fix("ask for --stage vir, clif or asm"));
+    }
+    let Some(target) = &args.target else { return Ok(()) };
+    let host = Clif::host().map_err(CompileError::from)?.isa().triple().to_string();
+    if *target == host {
+        return Ok(());
+    }
+    let message = format!("--target {target} is not there yet: {host} is, for it is this machine");
+    Err(Failure::new(Exit::Usage, message).fix("leave out --target"))
+}
+
+/// A description as written.
+fn ast(model: &str) -> Result<String, Failure> {
+    let ModelName::Description { path, model } = ModelName::parse(model)? else {
+        let message = format!("`{model}` has no stage ast: it is not made from a description");
+        return Err(Failure::new(Exit::Usage, message).fix("name a .thin file"));
+    };
+    let wrong = |diagnostics| Failure::Description { exit: Exit::BadData, diagnostics };
+    let bytes = source::read_description(&path)?;
+    let file = path.display().to_string();
+    let Ok(text) = std::str::from_utf8(&bytes) else {
+        return Err(wrong(deepthin_dsl::parse_bytes(&bytes, &file).err().unwrap_or_default()));
+    };
+    let mut ast = deepthin_dsl::parse_ast(text, &file).map_err(wrong)?;
+    if let Some(name) = model {
+        ast.models.retain(|model| model.name.text == name);
+        if ast.models.is_empty() {
+            let message = format!("{file}: no model `{name}`");
+            return Err(
+                Failure::new(Exit::NoInput, message).fix("check the spelling of the model's name")
+            );
+        }
+    }
+    Ok(ast.to_string())
+}
+
+/// A model at a stage after the text.
+fn stage(args: &DumpArgs) -> Result<String, Failure> {
+    let source = input::source_for_short(&args.model.source)?;
+    if args.stage == Stage::Model {
+        return Ok(model(&source));
+    }
+    let lowered = engine::lower_source(&source, &args.model.options())?;
+    Ok(match args.stage {
+        Stage::Ast | Stage::Model => unreachable!("printed above, without lowering"),
+        Stage::Fir => lowered.plain.to_string(),
+        Stage::Fused => lowered.fused.to_string(),
+        Stage::Plan => lowered.plan.to_string(),
+        Stage::Vir => kernels(&lowered, args, |kernel| Ok(kernel.to_string()))?,
+        Stage::Clif => {
+            let clif = Clif::host().map_err(CompileError::from)?;
+            kernels(&lowered, args, |kernel| Ok(clif.listing(kernel)?.ir))?
+        }
+        Stage::Asm => {
+            let clif = Clif::host().map_err(CompileError::from)?;
+            kernels(&lowered, args, |kernel| Ok(clif.listing(kernel)?.asm))?
+        }
+    })
+}
+
+/// A checked model as a description. A file's tensors may be in formats that descriptions have no
+/// word for, so they are told beside it.
+fn model(source: &Source) -> String {
+    let note = match source.weights {
+        Weights::Gguf(_) => "// Tensors run in the formats in which the weights file has them.\n",
+        Weights::None | Weights::Random(_) => "",
+    };
+    format!("{note}{}", deepthin_dsl::print(&source.model))
+}
+
+/// The chosen kernels, each as `text` has it.
+fn kernels(
+    lowered: &Lowered,
+    args: &DumpArgs,
+    text: impl Fn(&Verified) -> Result<String, CodegenError>,
+) -> Result<String, Failure> {
+    let part = args.kernel.as_deref().unwrap_or_default();
+    let mut all = String::new();
+    for kernel in lowered.kernels.iter().filter(|kernel| kernel.name.contains(part)) {
+        let text = text(kernel).map_err(CompileError::from)?;
+        // Writing to a string cannot fail. VIR names its kernel itself.
+        let _ = match args.stage {
+            Stage::Vir => writeln!(all, "{text}"),
+            _ => writeln!(all, "; {}\n{text}", kernel.name),
+        };
+    }
+    if all.is_empty() {
+        let names: Vec<&str> = lowered.kernels.iter().map(|kernel| kernel.name.as_str()).collect();
+        return Err(Failure::new(Exit::Usage, format!("no kernel has `{part}` in its name"))
+            .fix(format!("choose among {}", names.join(", "))));
+    }
+    Ok(all)
+}

@@ -1,0 +1,94 @@
+//! Reads the files that users name, never more of them than a limit.
+//!
+//! Directories, pipes and devices are refused before they are opened: opening a pipe may wait for
+//! ever, and a device may have no end.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Why a file could not be read.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// It could not be opened.
+    #[error("{}: {}", .path.display(), reason(.cause))]
+    Open {
+        /// The path as given.
+        path: PathBuf,
+        /// The system's answer.
+        cause: io::Error,
+    },
+    /// Reading failed after it had been opened.
+    #[error("{}: cannot read it: {cause}", .path.display())]
+    Read {
+        /// The path as given.
+        path: PathBuf,
+        /// The system's answer.
+        cause: io::Error,
+    },
+    /// There is something else than a regular file.
+    #[error("{}: found {found}, expected {expected}", .path.display())]
+    NotRegular {
+        /// The path as given.
+        path: PathBuf,
+        /// What there is.
+        found: &'static str,
+        /// What the file is for.
+        expected: &'static str,
+    },
+    /// It has too many bytes.
+    #[error("{}: longer than {limit} bytes, the limit of {expected}", .path.display())]
+    TooLong {
+        /// The path as given.
+        path: PathBuf,
+        /// Most bytes.
+        limit: u64,
+        /// What the file is for.
+        expected: &'static str,
+    },
+}
+
+/// Why a file did not open, in the user's words where there are any.
+fn reason(cause: &io::Error) -> String {
+    match cause.kind() {
+        ErrorKind::NotFound => "no such file".to_owned(),
+        ErrorKind::PermissionDenied => "no permission to read it".to_owned(),
+        _ => format!("cannot open it: {cause}"),
+    }
+}
+
+/// All bytes of the regular file at `path`.
+///
+/// `expected` names its kind in messages, as in "a description".
+///
+/// # Errors
+/// A file that is missing, not regular, unreadable, or longer than `limit` bytes.
+pub fn read(path: &Path, expected: &'static str, limit: u64) -> Result<Vec<u8>, FileError> {
+    // One byte more than allowed tells a file of the limit from a longer one.
+    let bytes = read_start(path, expected, limit.saturating_add(1))?;
+    if bytes.len() as u64 > limit {
+        return Err(FileError::TooLong { path: path.to_path_buf(), limit, expected });
+    }
+    Ok(bytes)
+}
+
+/// The first `limit` bytes of the regular file at `path`, or all where it has fewer.
+///
+/// # Errors
+/// A file that is missing, not regular or unreadable.
+pub fn read_start(path: &Path, expected: &'static str, limit: u64) -> Result<Vec<u8>, FileError> {
+    let open = |cause| FileError::Open { path: path.to_path_buf(), cause };
+    let kind = fs::metadata(path).map_err(open)?.file_type();
+    if !kind.is_file() {
+        let found = if kind.is_dir() { "a directory" } else { "a pipe or a device" };
+        return Err(FileError::NotRegular { path: path.to_path_buf(), found, expected });
+    }
+    let file = File::open(path).map_err(open)?;
+    let mut bytes = Vec::new();
+    file.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|cause| FileError::Read { path: path.to_path_buf(), cause })?;
+    Ok(bytes)
+}
