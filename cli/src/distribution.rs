@@ -9,7 +9,8 @@ use std::cmp::Ordering;
 #[derive(Debug, Clone, Copy)]
 pub struct Distribution<'l> {
     logits: &'l [f32],
-    /// Logarithm of the sum of all `exp(logit)`.
+    highest: f64,
+    /// Logarithm of the sum of all `exp(logit - highest)`.
     log_sum: f64,
 }
 
@@ -29,12 +30,17 @@ impl<'l> Distribution<'l> {
     pub fn new(logits: &'l [f32]) -> Distribution<'l> {
         let highest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let sum: f64 = logits.iter().map(|logit| libm::exp(f64::from(*logit) - highest)).sum();
-        Distribution { logits, log_sum: highest + libm::log(sum) }
+        Distribution { logits, highest, log_sum: libm::log(sum) }
     }
 
     /// The natural logarithm of a token's probability; `None` for an id out of range.
     pub fn log_probability(&self, id: u32) -> Option<f64> {
-        Some(f64::from(*self.logits.get(usize::try_from(id).ok()?)?) - self.log_sum)
+        self.logits.get(usize::try_from(id).ok()?).map(|logit| self.of_logit(*logit))
+    }
+
+    /// One after the other, so that digits are kept however high the logits are.
+    fn of_logit(&self, logit: f32) -> f64 {
+        f64::from(logit) - self.highest - self.log_sum
     }
 
     /// The `count` likeliest tokens, or all where there are fewer; of equal logits the lower id
@@ -46,8 +52,7 @@ impl<'l> Distribution<'l> {
             tokens.truncate(count);
         }
         tokens.sort_unstable_by(likelier);
-        let likely =
-            |(id, logit)| Likely { id, logit, log_probability: f64::from(logit) - self.log_sum };
+        let likely = |(id, logit)| Likely { id, logit, log_probability: self.of_logit(logit) };
         tokens.into_iter().map(likely).collect()
     }
 }
