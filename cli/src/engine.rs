@@ -128,6 +128,9 @@ impl Engine {
     /// # Errors
     /// Options or shapes without kernels, weights that are missing or wrong, too little memory.
     pub fn new(source: Source, options: &RunOptions) -> Result<Engine, EngineError> {
+        if let Weights::None = source.weights {
+            return Err(EngineError::NoWeights { model: source.model.name });
+        }
         let notices = notices(&source, options);
         let tokenizer = source.tokenizer()?;
         let start = Instant::now();
@@ -135,9 +138,6 @@ impl Engine {
         let clif = Clif::host().map_err(CompileError::from)?;
         let program = Arc::new(jit_program(&lowered, &clif)?);
         let compile_time = start.elapsed();
-        if let Weights::None = source.weights {
-            return Err(EngineError::NoWeights { model: source.model.name });
-        }
         check_memory(&program)?;
         let threads = options.threads.unwrap_or_else(default_threads);
         let image = Arc::new(pack_image(&source, &lowered, threads)?);
@@ -170,13 +170,21 @@ impl Engine {
         &self.notices
     }
 
-    /// A new, empty sequence.
+    /// A new, empty sequence on as many threads as the options say.
     ///
     /// # Errors
     /// Too little memory or too few threads.
     pub fn session(&self) -> Result<Session, EngineError> {
+        self.session_with_threads(self.threads)
+    }
+
+    /// A new, empty sequence on `threads` threads; the results do not depend on their number.
+    ///
+    /// # Errors
+    /// Too little memory or too few threads.
+    pub fn session_with_threads(&self, threads: usize) -> Result<Session, EngineError> {
         let (program, image) = (Arc::clone(&self.program), Arc::clone(&self.image));
-        Ok(Session::new(program, image, self.threads)?)
+        Ok(Session::new(program, image, threads)?)
     }
 }
 

@@ -2,14 +2,18 @@
 
 #![allow(clippy::print_stderr, reason = "tests say why they leave something out")]
 
+pub mod data;
+pub mod cases;
+pub mod engine;
 pub mod filetest;
+pub mod gguf_model;
 pub mod gguf_writer;
 pub mod graphs;
 pub mod guard;
+pub mod jit;
 pub mod kernels;
 pub mod models;
 pub mod program;
 pub mod project;
 pub mod real_model;
 pub mod reference;
-pub mod shared_data;

@@ -5,10 +5,12 @@
 mod cli;
 mod fir;
 mod fir_interp;
+mod generation;
 mod gguf;
 mod guard;
 mod language;
 mod numerics;
+mod real_model;
 mod sampling;
 mod tidy;
 mod tokenizer;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use deepthin::engine;
-use deepthin::source::{self, ModelName, Source, Weights};
+use deepthin::source::{self, ModelName, Source, SourceError, Weights};
 use deepthin_compiler::codegen::clif::Clif;
 use deepthin_compiler::codegen::{Backend, CodegenError};
 use deepthin_compiler::pipeline::{CompileError, Lowered};
@@ -56,12 +56,10 @@ fn ast(model: &str) -> Result<String, Failure> {
     };
     let mut ast = deepthin_dsl::parse_ast(text, &file).map_err(wrong)?;
     if let Some(name) = model {
+        let names = ast.models.iter().map(|model| model.name.text.to_owned()).collect();
         ast.models.retain(|model| model.name.text == name);
         if ast.models.is_empty() {
-            let message = format!("{file}: no model `{name}`");
-            return Err(
-                Failure::new(Exit::NoInput, message).fix("check the spelling of the model's name")
-            );
+            return Err(SourceError::NoSuchModel { path, name, names }.into());
         }
     }
     Ok(ast.to_string())

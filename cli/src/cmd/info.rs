@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use deepthin::engine;
-use deepthin::info::{Bytes, Info};
+use deepthin::info::{Bytes, Info, Kernel};
 
 use crate::args::text::InfoArgs;
 use crate::exit::{Exit, Failure};
@@ -124,10 +124,10 @@ fn kernels(info: &Info) -> String {
         (None, None) => format!("kernels     {count}\n"),
     };
     let width = info.kernels.iter().map(|kernel| kernel.name.len()).max().unwrap_or(0);
-    for kernel in &info.kernels {
-        let bytes = kernel.code_bytes.map_or(String::new(), |n| format!(", {n:6} bytes"));
-        let (name, steps) = (&kernel.name, kernel.steps);
-        let _ = writeln!(text, "  {name:width$}  {steps:4} steps{bytes}");
+    let _ = writeln!(text, "  {:width$}  {:>5}  {:>10}", "name", "steps", "code bytes");
+    for Kernel { name, steps, code_bytes } in &info.kernels {
+        let bytes = code_bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
+        let _ = writeln!(text, "  {name:width$}  {steps:5}  {bytes:>10}");
     }
     text
 }
