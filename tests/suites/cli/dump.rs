@@ -1,0 +1,65 @@
+//! `deepthin dump`: every stage of a model, of all its kernels or some.
+
+use deepthin_compiler::{fir, vir};
+use deepthin_tests::gguf_model;
+
+use super::{Folder, assert_fails, ended, example, stdout};
+
+fn dump(model: &str, stage: &str) -> String {
+    stdout(&["dump", model, "--stage", stage])
+}
+
+#[test]
+fn stages_are_printed_so_that_they_can_be_read_back() {
+    let folder = Folder::new();
+    let small = folder.small();
+    assert!(dump(&small, "ast").starts_with("model bytes @ 1:1\n  vocab @ "));
+    let model = dump(&small, "model");
+    assert_eq!(deepthin_dsl::parse(&model, "m").unwrap(), [gguf_model::model()]);
+    for stage in ["fir", "fused"] {
+        let text = dump(&small, stage);
+        assert_eq!(fir::parse(&text).unwrap().to_string(), text, "{stage}");
+    }
+    assert!(dump(&small, "plan").starts_with("plan bytes {\n  lanes 4  context 64 "));
+    let kernels = dump(&small, "vir");
+    let count = kernels.matches("kernel ").count();
+    for kernel in kernels.split_inclusive("\n}\n") {
+        let kernel = kernel.trim_start();
+        if !kernel.is_empty() {
+            assert_eq!(vir::parse(kernel).unwrap().to_string().trim_end(), kernel.trim_end());
+        }
+    }
+    assert!(count > 5, "{count} kernels");
+    assert_eq!(dump(&small, "clif").matches("\nfunction u0:0(i64, i64)").count(), count);
+    assert_eq!(dump(&small, "asm").matches("\n; ").count() + 1, count);
+}
+
+#[test]
+fn kernels_are_chosen_by_a_part_of_their_name() {
+    let folder = Folder::new();
+    let small = folder.small();
+    let chosen = stdout(&["dump", &small, "--stage", "vir", "--kernel", "attention"]);
+    assert_eq!(chosen.matches("kernel ").count(), 1, "{chosen}");
+    let none = ended(&["dump", &small, "--stage", "asm", "--kernel", "zzz"]);
+    assert_fails(&none, 2, &["`zzz`", "fix: choose among embed_"]);
+    let early = ended(&["dump", &small, "--stage", "plan", "--kernel", "attention"]);
+    assert_fails(&early, 2, &["--kernel", "vir, clif or asm"]);
+}
+
+#[test]
+fn only_this_machine_is_a_target() {
+    let small = example("mobilellm-125m.thin");
+    let other = ["dump", &small, "--stage", "asm", "--target", "riscv64gc-unknown-linux-gnu"];
+    assert_fails(&ended(&other), 2, &["riscv64gc", "not there yet", "fix: "]);
+}
+
+#[test]
+fn a_file_is_a_model_but_no_text() {
+    let folder = Folder::new();
+    let file = folder.file("m.gguf", gguf_model::writer(&gguf_model::model(), 1).build().bytes);
+    assert_fails(&ended(&["dump", &file, "--stage", "ast"]), 2, &["m.gguf", "name a .thin file"]);
+    let model = dump(&file, "model");
+    let read = deepthin_dsl::parse(&model, "m").unwrap();
+    assert_eq!((read[0].name.as_str(), read[0].vocab), ("bytes", 300));
+    assert_eq!(read[0].block, gguf_model::model().block);
+}

@@ -1,0 +1,61 @@
+//! `deepthin info`: counts and bytes of models with and without weights.
+
+use serde_json::Value;
+
+use super::{example, stdout};
+
+fn info(name: &str) -> Value {
+    serde_json::from_str(&stdout(&["info", &example(name), "--json"])).unwrap()
+}
+
+#[test]
+fn shared_blocks_are_held_once_and_computed_each_time() {
+    let (plain, shared) = (info("mobilellm-125m.thin"), info("mobilellm-ls-125m.thin"));
+    assert_eq!(shared["parameters"]["stored"], 124_635_456);
+    assert_eq!(shared["parameters"]["applied"], 230_838_336);
+    assert_eq!(shared["layers"]["stored"], 30);
+    assert_eq!(shared["layers"]["applications"], 60);
+    assert_eq!(shared["layers"]["sharing"], "immediate(2)");
+    let bytes = &shared["bytes"];
+    assert_eq!(bytes["weights"], plain["bytes"]["weights"], "held once");
+    assert_eq!(plain["bytes"]["weights_unshared"], plain["bytes"]["weights"]);
+    let twice = |info: &Value| info["bytes"]["weights_unshared"].as_u64().unwrap();
+    // The blocks a second time: each 3,540,096 weights of 4.5 bits and two gains.
+    assert_eq!(twice(&shared) - twice(&plain), 30 * (3_538_944 * 18 / 32 + 2 * 576 * 4));
+    // 60 applications of two vectors of 192 keys or values.
+    assert_eq!(bytes["kv_per_token"], 60 * 2 * 192 * 4);
+    assert_eq!(bytes["kv"], 2048 * 60 * 2 * 192 * 4);
+    // Two operations for each weight of 60 blocks and of the head.
+    assert_eq!(shared["flops"]["per_token"], 2 * (60 * 3_538_944_u64 + 32_000 * 576));
+    assert_eq!(shared["flops"]["per_position"], 60 * 4 * 576);
+}
+
+#[test]
+fn the_page_says_that_tensors_are_held_once() {
+    let page = stdout(&["info", &example("mobilellm-ls-125m.thin"), "-c", "512", "-t", "3"]);
+    let lines: Vec<&str> = page.lines().collect();
+    let line = |topic: &str| *lines.iter().find(|line| line.starts_with(topic)).unwrap();
+    assert!(line("weights").contains("each tensor once ("), "{page}");
+    assert!(line("layers").ends_with("30 stored blocks, 60 applications (sharing immediate(2))"));
+    assert!(line("parameters").contains("124,635,456 stored, 230,838,336 applied"), "{page}");
+    assert!(line("shape").ends_with("context 512"), "{page}");
+    assert!(line("host").contains("clif128 on ") && line("host").ends_with("3 threads"), "{page}");
+    assert!(line("kernels").contains("compiled in "), "{page}");
+    assert!(page.contains("  attention_9q3kv_64"), "{page}");
+}
+
+#[test]
+fn every_example_has_a_page() {
+    let folder = std::fs::read_dir(example("")).unwrap();
+    let names: Vec<String> =
+        folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.len() >= 9, "{names:?}");
+    for name in names {
+        let info = info(&name);
+        let parameters = info["parameters"]["stored"].as_u64().unwrap();
+        let bits = info["bytes"]["weights"].as_u64().unwrap() * 8;
+        assert!((4..=33).contains(&(bits / parameters)), "{name}: {info}");
+        assert!(info["host"]["compile_ms"].as_f64().unwrap() > 0.0, "{name}");
+        assert!(!info["kernels"].as_array().unwrap().is_empty(), "{name}");
+    }
+}
