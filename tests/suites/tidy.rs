@@ -21,12 +21,14 @@ const PAGE_LINES: usize = 400;
 /// The files that may contain `unsafe`, each with what it needs it for.
 const UNSAFE_FILES: &[(&str, &str)] = &[
     ("compiler/src/codegen/jit.rs", "turns finished code into callable functions"),
+    ("compiler/src/interp/kernel_code.rs", "lets a session call interpreted kernels"),
     ("runtime/src/abi.rs", "calls kernels"),
     ("runtime/src/gguf/mapping.rs", "maps files and releases their pages"),
     ("runtime/src/memory.rs", "allocates the arena"),
     ("runtime/src/session.rs", "hands buffers to kernels"),
     ("runtime/src/threads.rs", "shares a step between threads"),
     ("tests/harness/guard.rs", "puts buffers before guard pages"),
+    ("tests/harness/jit.rs", "calls kernels under test"),
 ];
 
 /// The crates of the project, and those of them that each may depend on.
