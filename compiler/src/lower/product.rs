@@ -11,9 +11,13 @@ use crate::pack::layout::{Layout, PANEL, TILE};
 use crate::vir::{
     Affine, BinaryOp, Bound, BufferId, Builder, Elem, IndexId, ShiftOp, UnaryOp, ValueId,
 };
+use std::ops::Range;
 
 /// Independent chains that hide the latency of a fused multiply-add.
 const CHAINS: u32 = 8;
+/// Row vectors whose codes are held at once: with one token the chains of a panel take turns, so
+/// that its lines are read in their order in memory and all fits sixteen registers.
+const HELD_VECTORS: usize = 4;
 /// Columns per iteration of an unquantized loop.
 const UNROLL: u32 = 8;
 
@@ -172,7 +176,8 @@ impl Product {
             let x = b.splat(Elem::F32, self.x.buffer, place(self, token));
             for (v, &w) in weights.iter().enumerate() {
                 let sum = &mut sums[token as usize * weights.len() + v];
-                *sum = b.fma(x, w, *sum);
+                // The factor that is used once comes first: it shares the result's register.
+                *sum = if self.tokens == 1 { b.fma(w, x, *sum) } else { b.fma(x, w, *sum) };
             }
         }
     }
@@ -189,14 +194,29 @@ impl Product {
         b.for_range_vec(Bound::Const(0), steps, init, |b, step, sums| {
             self.unpack_scales(b, panel, step, group);
             let lines = Bound::Const(self.layout.tile_lines());
-            b.for_range_vec(Bound::Const(0), lines, sums, |b, line, sums| {
-                let mut sums = sums.to_vec();
-                let halves = if self.layout.format == Format::Q8_0 { 1 } else { 2 };
-                for half in 0..halves {
-                    self.quad(b, (panel, step, line), group, half, &mut sums);
-                }
-                sums
-            })
+            let halves = if self.layout.format == Format::Q8_0 { 1 } else { 2 };
+            let held = if self.tokens == 1 { HELD_VECTORS } else { group.rows.len() };
+            let mut sums = sums.to_vec();
+            for first in (0..group.rows.len()).step_by(held) {
+                let vectors = first..group.rows.len().min(first + held);
+                // Sums lie token by token; with several tokens all vectors are held.
+                let own = if self.tokens == 1 { vectors.clone() } else { 0..sums.len() };
+                let next = b.for_range_vec(
+                    Bound::Const(0),
+                    lines.clone(),
+                    &sums[own.clone()],
+                    |b, line, sums| {
+                        let mut sums = sums.to_vec();
+                        for half in 0..halves {
+                            let place = (panel, step, line);
+                            self.quad(b, place, group, vectors.clone(), half, &mut sums);
+                        }
+                        sums
+                    },
+                );
+                sums[own].copy_from_slice(&next);
+            }
+            sums
         })
     }
 
@@ -241,6 +261,7 @@ impl Product {
         b: &mut Builder,
         (panel, step, line): (IndexId, IndexId, IndexId),
         group: &Group,
+        vectors: Range<usize>,
         half: u32,
         sums: &mut [ValueId],
     ) {
@@ -261,29 +282,15 @@ impl Product {
             let codes = b.load(Elem::I32, self.weights, at);
             self.signed(b, codes)
         };
-        if self.tokens == 1 {
-            // Broadcasts stay, rows pass.
-            let xs: Vec<ValueId> =
-                (0..4).map(|i| b.splat(Elem::F32, self.x.buffer, column(self, 0, i))).collect();
-            for (v, row) in group.rows.iter().enumerate() {
-                let codes = codes(b, *row);
-                let (scale, minimum) = self.scale(b, v);
-                for (i, &x) in (0..4).zip(&xs) {
-                    let w = self.dequantize(b, codes, half, i, scale, minimum);
-                    sums[v] = b.fma(w, x, sums[v]);
-                }
-            }
-        } else {
-            // Codes stay, columns pass.
-            let codes: Vec<ValueId> = group.rows.iter().map(|row| codes(b, *row)).collect();
-            for i in 0..4 {
-                let mut weights = Vec::with_capacity(codes.len());
-                for (v, &codes) in codes.iter().enumerate() {
-                    let (scale, minimum) = self.scale(b, v);
-                    weights.push(self.dequantize(b, codes, half, i, scale, minimum));
-                }
-                self.accumulate(b, &weights, sums, |p, token| column(p, token, i));
-            }
+        let codes: Vec<ValueId> = vectors.clone().map(|v| codes(b, group.rows[v])).collect();
+        // Column by column, so that neighboring instructions belong to different chains.
+        for i in 0..4 {
+            let weights: Vec<ValueId> = vectors
+                .clone()
+                .zip(&codes)
+                .map(|(v, &codes)| self.dequantize(b, codes, half, i, v))
+                .collect();
+            self.accumulate(b, &weights, sums, |p, token| column(p, token, i));
         }
     }
 
@@ -313,9 +320,9 @@ impl Product {
         codes: ValueId,
         half: u32,
         i: u32,
-        scale: ValueId,
-        minimum: Option<ValueId>,
+        vector: usize,
     ) -> ValueId {
+        let (scale, minimum) = self.scale(b, vector);
         let code = match self.layout.format {
             Format::Q4_1 => unsigned_field(b, codes, 8 * i + 4 * half, 4),
             Format::Q4_0 => signed_field(b, codes, 8 * i + 4 * half, 4),
@@ -340,19 +347,19 @@ impl Product {
     }
 }
 
-/// Bits `low..low + width` of each lane, zero-extended.
+/// Bits `low..low + width` of each lane, zero-extended. Two shifts, no mask: a constant would
+/// take a register or a load at each use, and loads are what an inner loop is short of.
 pub(super) fn unsigned_field(b: &mut Builder, bits: ValueId, low: u32, width: u32) -> ValueId {
-    let shifted = if low == 0 { bits } else { b.shift(ShiftOp::Shr, bits, low) };
-    if low + width == 32 {
-        return shifted;
-    }
-    let mask = b.i32((1 << width) - 1);
-    b.binary(BinaryOp::IAnd, shifted, mask)
+    field(b, ShiftOp::Shr, bits, low, width)
 }
 
 /// Bits `low..low + width` of each lane, sign-extended.
 pub(super) fn signed_field(b: &mut Builder, bits: ValueId, low: u32, width: u32) -> ValueId {
+    field(b, ShiftOp::Sar, bits, low, width)
+}
+
+fn field(b: &mut Builder, down: ShiftOp, bits: ValueId, low: u32, width: u32) -> ValueId {
     let top = 32 - low - width;
     let raised = if top == 0 { bits } else { b.shift(ShiftOp::Shl, bits, top) };
-    b.shift(ShiftOp::Sar, raised, 32 - width)
+    b.shift(down, raised, 32 - width)
 }
