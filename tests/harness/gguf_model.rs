@@ -26,6 +26,7 @@ pub fn model() -> Model {
 ///
 /// # Panics
 /// If a tensor of the model is missing.
+#[expect(clippy::cast_possible_truncation, reason = "files have the rotary base as f32")]
 pub fn writer(model: &Model, seed: u64) -> GgufWriter {
     let weights = RandomWeights::new(&graphs::built(model), seed);
     let block = &model.block;

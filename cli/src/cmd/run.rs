@@ -44,6 +44,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         clock.token();
         stdout.bytes(characters.push(&codec.output(id)?).as_bytes())
     })?;
+    if let Some(prompt) = echo {
+        stdout.bytes(prompt)?; // there was nothing to add
+    }
     stdout.bytes(characters.flush().as_bytes())?;
 
     clock.stop();

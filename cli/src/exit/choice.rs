@@ -11,6 +11,7 @@ use deepthin::generate::GenerateError;
 use deepthin::perplexity::PerplexityError;
 use deepthin::source::SourceError;
 use deepthin_compiler::codegen::CodegenError;
+use deepthin_compiler::pack::PackError;
 use deepthin_compiler::pipeline::CompileError;
 use deepthin_compiler::plan::PlanError;
 use deepthin_runtime::gguf::{GgufError, GgufErrorKind};
@@ -130,7 +131,7 @@ fn source(error: &SourceError) -> Failure {
         | SourceError::Fetch(_)
         | SourceError::Gguf(_)
         | SourceError::Description(_)
-        | SourceError::Tokenizer(_)
+        | SourceError::Tokenizer { .. }
         | SourceError::Formats(_)
         | SourceError::Unsupported { .. }
         | SourceError::Tensor { .. }
@@ -158,6 +159,9 @@ impl From<EngineError> for Failure {
             EngineError::Compile(error) => error.into(),
             EngineError::Run(error) => error.into(),
             EngineError::Memory(error) => error.into(),
+            EngineError::Pack { cause: PackError::Image { .. }, .. } => {
+                Failure::new(Exit::Bug, error).fix(please_report())
+            }
             EngineError::Pack { .. } => Failure::new(Exit::BadData, error),
             EngineError::NoWeights { .. } => Failure::new(Exit::Usage, error)
                 .fix("give it weights with --weights FILE.gguf, or draw some with --random SEED"),

@@ -55,8 +55,13 @@ pub enum SourceError {
     #[error(transparent)]
     Gguf(#[from] GgufError),
     /// A vocabulary that is wrong.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
+    #[error("{}: {cause}", .path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: TokenizerError,
+    },
     /// Storage that does not exist yet.
     #[error(transparent)]
     Formats(#[from] FormatsError),

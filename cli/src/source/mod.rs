@@ -15,7 +15,7 @@ use crate::file::{self, FileError};
 use deepthin_compiler::fir::Formats;
 use deepthin_dsl::{MAX_SOURCE_BYTES, Model};
 use deepthin_runtime::gguf::Gguf;
-use deepthin_runtime::tokenizer::Tokenizer;
+use deepthin_runtime::tokenizer::{Tokenizer, TokenizerError};
 use std::path::{Path, PathBuf};
 
 /// Where the weights come from.
@@ -144,10 +144,14 @@ impl Source {
     /// embedding table.
     pub fn tokenizer(&self) -> Result<Option<Tokenizer>, SourceError> {
         let Weights::Gguf(weights) = &self.weights else { return Ok(None) };
-        let tokenizer = Tokenizer::from_gguf(weights.gguf())?;
+        let path = weights.gguf().path().to_path_buf();
+        let tokenizer = Tokenizer::from_gguf(weights.gguf()).map_err(|cause| match cause {
+            TokenizerError::Metadata(error) => SourceError::Gguf(error), // it names the file
+            cause => SourceError::Tokenizer { path: path.clone(), cause },
+        })?;
         if tokenizer.vocab_len() != self.model.vocab as usize {
             return Err(SourceError::Vocabulary {
-                path: weights.gguf().path().to_path_buf(),
+                path,
                 tokens: tokenizer.vocab_len(),
                 rows: self.model.vocab,
             });

@@ -206,4 +206,8 @@ fn a_file_without_a_sound_model_is_refused() {
         .bytes;
     let foreign = folder.file("falcon.gguf", foreign);
     refused(&["info", &foreign], 65, &["found `falcon`, expected `llama`"]);
+    let sound = gguf_model::writer(&gguf_model::model(), 1).build();
+    let at = sound.values["tokenizer.ggml.pre"] + 12; // after the type and the length
+    let pre = folder.file("pre.gguf", sound.put(at, b"odd-2").bytes);
+    refused(&["tokenize", &pre, "-p", "a"], 65, &["pre.gguf: ", "`odd-2`", "`smollm`"]);
 }
