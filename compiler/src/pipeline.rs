@@ -70,12 +70,21 @@ pub fn lower(
 /// Machine code for all kernels, emitted on as many threads as there are cores.
 pub fn emit(backend: &dyn Backend, kernels: &[Verified]) -> Result<Vec<Code>, CodegenError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let share = kernels.len().div_ceil(cores).max(1);
+    emit_on(backend, kernels, cores)
+}
+
+/// Machine code for all kernels in their order, emitted on at most `threads` threads.
+pub fn emit_on(
+    backend: &dyn Backend,
+    kernels: &[Verified],
+    threads: usize,
+) -> Result<Vec<Code>, CodegenError> {
+    let threads = threads.clamp(1, kernels.len().max(1));
     std::thread::scope(|scope| {
         // Neighbors in the list are alike in size: deal them out in turn.
-        let workers: Vec<_> = (0..kernels.len().div_ceil(share))
+        let workers: Vec<_> = (0..threads)
             .map(|first| {
-                let own = kernels.iter().enumerate().skip(first).step_by(cores);
+                let own = kernels.iter().enumerate().skip(first).step_by(threads);
                 scope.spawn(move || own.map(|(i, k)| (i, backend.emit(k))).collect::<Vec<_>>())
             })
             .collect();

@@ -128,61 +128,93 @@ impl Rope<'_> {
     /// One panel of one token: pairs `16 * unit ..` of a head.
     fn unit(&self, b: &mut Builder, head: IndexId, first: u32, unit: u32, token: u32, sink: &Sink) {
         let (lanes, half) = (b.lanes(), self.head_dim / 2);
-        let units = half.div_ceil(TILE);
-        for v in 0..TILE / lanes {
-            let pair = unit * TILE + v * lanes;
-            let count = half.saturating_sub(pair).min(lanes);
-            if count == 0 {
-                break;
-            }
-            let product = |row: u32| {
-                self.o
-                    .y
-                    .at(token, (first + unit) * PANEL + row + v * lanes)
-                    .plus(head, i64::from(units * PANEL) * 4)
-            };
-            let x0 = b.load(Elem::F32, self.o.y.buffer, product(0));
-            let x1 = b.load(Elem::F32, self.o.y.buffer, product(TILE));
-            let angle = |element: u32| {
-                Affine::constant((i64::from(token * self.head_dim) + i64::from(element)) * 4)
-            };
-            let cos = b.load_part(Elem::F32, self.table, angle(pair), count);
-            let sin = b.load_part(Elem::F32, self.table, angle(half + pair), count);
-            let (x0c, x1s) = (b.fmul(x0, cos), b.fmul(x1, sin));
-            let (x1c, x0s) = (b.fmul(x1, cos), b.fmul(x0, sin));
-            let r0 = b.fsub(x0c, x1s);
-            let r1 = b.fadd(x1c, x0s);
-            self.store(b, r0, head, pair, token, count, sink);
-            self.store(b, r1, head, half + pair, token, count, sink);
+        let row = (first + unit) * PANEL;
+        let pairs = Pairs { head, row, pair: unit * TILE, vector: None, token, count: lanes };
+        if pairs.pair + TILE <= half {
+            b.repeat(TILE / lanes, |b, vector| {
+                self.rotate(b, &Pairs { vector: Some(vector), ..pairs }, sink);
+            });
+            return;
+        }
+        for pair in (pairs.pair..half).step_by(lanes as usize) {
+            let row = row + pair - pairs.pair;
+            self.rotate(b, &Pairs { row, pair, count: lanes.min(half - pair), ..pairs }, sink);
         }
     }
 
-    fn store(
-        &self,
-        b: &mut Builder,
-        value: ValueId,
-        head: IndexId,
-        dim: u32,
-        token: u32,
-        count: u32,
-        sink: &Sink,
-    ) {
+    fn rotate(&self, b: &mut Builder, pairs: &Pairs, sink: &Sink) {
+        let half = self.head_dim / 2;
+        let units = half.div_ceil(TILE);
+        let product = |b: &mut Builder, row: u32| {
+            let at = self
+                .o
+                .y
+                .at(pairs.token, pairs.row + row)
+                .plus(pairs.head, i64::from(units * PANEL) * 4);
+            let at = pairs.along(b, at, 4);
+            b.load(Elem::F32, self.o.y.buffer, at)
+        };
+        let (x0, x1) = (product(b, 0), product(b, TILE));
+        let angle = |b: &mut Builder, element: u32| {
+            let element = pairs.token * self.head_dim + element;
+            let at = pairs.along(b, Affine::constant(i64::from(element) * 4), 4);
+            b.load_part(Elem::F32, self.table, at, pairs.count)
+        };
+        let (cos, sin) = (angle(b, pairs.pair), angle(b, half + pairs.pair));
+        let (x0c, x1s) = (b.fmul(x0, cos), b.fmul(x1, sin));
+        let (x1c, x0s) = (b.fmul(x1, cos), b.fmul(x0, sin));
+        let r0 = b.fsub(x0c, x1s);
+        let r1 = b.fadd(x1c, x0s);
+        self.store(b, r0, pairs, pairs.pair, sink);
+        self.store(b, r1, pairs, half + pairs.pair, sink);
+    }
+
+    /// Stores rotated elements `dim ..` of a head.
+    fn store(&self, b: &mut Builder, value: ValueId, pairs: &Pairs, dim: u32, sink: &Sink) {
         match sink {
             Sink::Query => {
-                let at = self.o.out.at(token, dim).plus(head, i64::from(self.head_dim) * 4);
-                b.store_part(value, Elem::F32, self.o.out.buffer, at, count);
+                let head_bytes = i64::from(self.head_dim) * 4;
+                let at = self.o.out.at(pairs.token, dim).plus(pairs.head, head_bytes);
+                let at = pairs.along(b, at, 4);
+                b.store_part(value, Elem::F32, self.o.out.buffer, at, pairs.count);
             }
             Sink::Key { cache, context } => {
                 let line = i64::from(KEY_BLOCK) * 4;
                 let block_bytes = i64::from(self.head_dim) * line;
                 let blocks = i64::from(padded_context(*context) / KEY_BLOCK);
-                let (block, lane) = self.places[token as usize];
+                let (block, lane) = self.places[pairs.token as usize];
                 let at = Affine::constant(i64::from(dim) * line)
-                    .plus(head, blocks * block_bytes)
+                    .plus(pairs.head, blocks * block_bytes)
                     .plus(block, block_bytes)
                     .plus(lane, 4);
-                b.store_strided(value, Elem::F32, *cache, at, KEY_BLOCK * 4, count);
+                let at = pairs.along(b, at, line);
+                b.store_strided(value, Elem::F32, *cache, at, KEY_BLOCK * 4, pairs.count);
             }
+        }
+    }
+}
+
+/// A vector of pairs of one head and token.
+#[derive(Clone, Copy)]
+struct Pairs {
+    head: IndexId,
+    /// Row of the products of head 0, tile A.
+    row: u32,
+    /// First pair.
+    pair: u32,
+    /// A loop over the vectors of a tile, which moves row and pair on.
+    vector: Option<IndexId>,
+    token: u32,
+    /// Pairs in the vector.
+    count: u32,
+}
+
+impl Pairs {
+    /// `at`, moved on by the loop over vectors, where an element takes `bytes` bytes.
+    fn along(&self, b: &Builder, at: Affine, bytes: i64) -> Affine {
+        match self.vector {
+            Some(vector) => at.plus(vector, i64::from(b.lanes()) * bytes),
+            None => at,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::f32::consts::LOG2_E;
 
 /// `exp(x)`: 2^n times a polynomial, the power of two applied in two halves so that subnormal
 /// results round once.
-pub(super) fn exp(b: &mut Builder, x: ValueId) -> ValueId {
+pub fn exp(b: &mut Builder, x: ValueId) -> ValueId {
     let top = b.f32(EXP_CLAMP.1);
     let x = b.binary(BinaryOp::FMin, top, x);
     let bottom = b.f32(EXP_CLAMP.0);
@@ -48,7 +48,7 @@ fn power_of_two(b: &mut Builder, n: ValueId) -> ValueId {
 }
 
 /// `g / (1 + exp(0 - g))`.
-pub(super) fn silu(b: &mut Builder, g: ValueId) -> ValueId {
+pub fn silu(b: &mut Builder, g: ValueId) -> ValueId {
     let zero = b.f32(0.0);
     let negated = b.fsub(zero, g);
     let e = exp(b, negated);

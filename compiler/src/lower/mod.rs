@@ -14,6 +14,7 @@ mod reduce;
 
 pub use attention::{AttentionKernel, lower_attention};
 pub use embed::{EmbedKernel, lower_embed};
+pub use exp::{exp, silu};
 pub use linear::{EpilogueKernel, LinearKernel, Segment, lower_linear};
 
 use crate::vir::{Access, BufferId, Builder, Kernel};

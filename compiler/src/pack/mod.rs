@@ -179,7 +179,8 @@ pub enum PackError {
     },
 }
 
-/// Fills `image` with all tensors of a plan, on `threads` threads.
+/// Fills `image` with all tensors of a plan, on `threads` threads. The image comes zeroed:
+/// padding is left as it is.
 pub fn pack(
     tensors: &[PackedTensor],
     source: &dyn WeightSource,

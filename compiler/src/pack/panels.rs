@@ -7,7 +7,7 @@ use crate::format::Format;
 use crate::weights::{TensorBytes, WeightSource};
 use half::{bf16, f16};
 
-/// Packs all panels of `rows` into `out`, which is exactly as long; padding lanes become zeros.
+/// Packs all panels of `rows` into `out`, which is exactly as long; padding lanes stay as they are.
 pub(super) fn pack_rows(
     source: &dyn WeightSource,
     block: Option<u32>,

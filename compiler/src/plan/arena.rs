@@ -39,6 +39,9 @@ pub(super) fn assign(func: &Func, chunk: u32, is_head: bool) -> Result<Slots, Pl
         live.push((0, slots.end, usize::MAX));
     }
     for (i, op) in func.ops.iter().enumerate() {
+        if !op.legal_when_fused() {
+            return Err(PlanError::NotFused { func: func.name.clone(), op: i });
+        }
         if let Op::Linear { epilogue: Epilogue::Residual { residual, out }, .. } = op {
             if last_reads[residual.index()] > i {
                 return Err(PlanError::ResidualLive {
@@ -46,7 +49,11 @@ pub(super) fn assign(func: &Func, chunk: u32, is_head: bool) -> Result<Slots, Pl
                     value: residual.to_string(),
                 });
             }
-            slots.offsets[out.index()] = slots.offset(*residual);
+            let offset = slots.offset(*residual);
+            slots.offsets[out.index()] = offset;
+            if let Some(offset) = offset {
+                live.push((offset, offset + bytes(*out), last_reads[out.index()]));
+            }
             continue;
         }
         for out in op.outputs() {

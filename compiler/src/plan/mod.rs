@@ -14,7 +14,7 @@ pub use kernels::{PlannedKernel, Spec};
 
 use crate::fir::{Epilogue, Func, Graph, HeadShape, Op, ValueId};
 use crate::lower::{
-    AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Role, key_cache_bytes,
+    AttentionKernel, CHUNK, EmbedKernel, EpilogueKernel, LinearKernel, Role, key_cache_bytes,
     value_cache_bytes, value_row_bytes, vector_bytes,
 };
 use crate::pack::{Content, PackedTensor};
@@ -106,7 +106,7 @@ pub enum PlanError {
     },
     /// Tiles, chunk or context that make no sense.
     #[error(
-        "tiles {tiles:?}, chunk {chunk}, context {context}: tiles fall from at most 4 to 1, chunk and context are positive"
+        "tiles {tiles:?}, chunk {chunk}, context {context}: tiles fall from at most 4 to 1, chunk and context are positive, a context in whole chunks of 64 is below 2^32"
     )]
     Options {
         /// Token tiles.
@@ -122,7 +122,9 @@ pub enum PlanError {
 pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
     let tiles_fall = options.tiles.windows(2).all(|w| w[0] > w[1]);
     let tiles_end = options.tiles.last() == Some(&1) && options.tiles.iter().all(|t| *t <= 4);
-    if !tiles_fall || !tiles_end || options.chunk == 0 || options.context == 0 {
+    let has_context =
+        options.context > 0 && options.context.checked_next_multiple_of(CHUNK).is_some();
+    if !tiles_fall || !tiles_end || options.chunk == 0 || !has_context {
         return Err(PlanError::Options {
             tiles: options.tiles.clone(),
             chunk: options.chunk,
@@ -226,7 +228,7 @@ impl Planner<'_> {
 
     fn func(&mut self, site: &Site<'_>) -> Result<Vec<Step>, PlanError> {
         let mut steps = Vec::with_capacity(site.func.ops.len());
-        for (i, op) in site.func.ops.iter().enumerate() {
+        for op in &site.func.ops {
             let step = match op {
                 Op::Embed { table, out } => {
                     let table = site.func.weights[*table];
@@ -264,9 +266,7 @@ impl Planner<'_> {
                 | Op::Rope { .. }
                 | Op::KvAppend { .. }
                 | Op::Glu { .. }
-                | Op::Add { .. } => {
-                    return Err(PlanError::NotFused { func: site.func.name.clone(), op: i });
-                }
+                | Op::Add { .. } => unreachable!("`arena::assign` refuses ops that are not fused"),
             };
             steps.push(step);
         }
