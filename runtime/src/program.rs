@@ -203,21 +203,32 @@ impl Program {
     /// and positions, scalars inside their bounds, no store to the image. A session of a
     /// validated program needs no check before a call.
     pub fn validate(&self) -> Result<(), InvalidProgram> {
-        for (list, steps, tokens) in
-            [("body", &self.body, self.chunk), ("head", &self.head, self.chunk)]
+        let invalid = |place: String, problem: String| InvalidProgram {
+            program: self.name.clone(),
+            place,
+            problem,
+        };
+        let counts = [self.vocab, self.context, self.chunk, self.head_tile];
+        if counts.contains(&0) {
+            let problem = "vocabulary, context, chunk and head tile are positive";
+            return Err(invalid("sizes".to_owned(), problem.to_owned()));
+        }
+        // Logits are placed by a token's number in its call: in the head one of a tile, in the
+        // body one of a chunk.
+        for (list, steps, call) in
+            [("body", &self.body, self.chunk), ("head", &self.head, self.head_tile)]
         {
             for (i, step) in steps.iter().enumerate() {
-                self.validate_step(step, tokens).map_err(|problem| InvalidProgram {
-                    program: self.name.clone(),
-                    place: format!("{list} step {i}"),
-                    problem,
-                })?;
+                self.validate_step(step, call)
+                    .map_err(|problem| invalid(format!("{list} step {i}"), problem))?;
             }
         }
         Ok(())
     }
 
-    fn validate_step(&self, step: &Step, tokens: u32) -> Result<(), String> {
+    /// Checks a step that is called for at most `call` tokens of a chunk at once.
+    fn validate_step(&self, step: &Step, call: u32) -> Result<(), String> {
+        let tokens = self.chunk;
         if step.variants.last().is_none_or(|v| v.tile != 1)
             || step.variants.windows(2).any(|w| w[0].tile <= w[1].tile)
         {
@@ -232,11 +243,12 @@ impl Program {
             {
                 return Err(format!("kernel `{}`: wrong number of operands", kernel.name));
             }
-            if variant.tile > tokens {
-                continue; // never called: a chunk is not longer than `tokens`
+            if variant.tile > tokens.min(call) {
+                continue; // never called: so many tokens are never at hand
             }
             for (operand, buffer) in step.operands.iter().zip(&kernel.buffers) {
-                self.validate_operand(operand, buffer, tokens - variant.tile, variant.tile)
+                let count = if operand.base == Base::Logits { call } else { tokens };
+                self.validate_operand(operand, buffer, count - variant.tile, variant.tile)
                     .map_err(|e| {
                         format!("kernel `{}`, buffer `{}`: {e}", kernel.name, buffer.name)
                     })?;
@@ -264,11 +276,6 @@ impl Program {
         if operand.base == Base::Image && buffer.writes {
             return Err("the image is never written".to_owned());
         }
-        let last_token = if operand.base == Base::Logits {
-            self.head_tile.saturating_sub(tile)
-        } else {
-            last_token
-        };
         let last_position = self.context.saturating_sub(tile);
         let end = u64::from(last_token)
             .checked_mul(operand.token_stride)
