@@ -2,8 +2,9 @@
 
 #![allow(clippy::print_stderr, reason = "tests say why they leave something out")]
 
-pub mod data;
+pub mod alone;
 pub mod cases;
+pub mod data;
 pub mod engine;
 pub mod filetest;
 pub mod gguf_model;
@@ -17,3 +18,4 @@ pub mod program;
 pub mod project;
 pub mod real_model;
 pub mod reference;
+pub mod sources;

@@ -3,15 +3,21 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
 
 mod cli;
+mod codegen;
+mod engines;
 mod fir;
 mod fir_interp;
 mod generation;
 mod gguf;
 mod guard;
+mod kernels;
 mod language;
 mod numerics;
+mod pack;
+mod plan;
 mod real_model;
 mod sampling;
+mod threads;
 mod tidy;
 mod tokenizer;
 mod vir;

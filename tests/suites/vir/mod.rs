@@ -8,6 +8,7 @@ use std::fs;
 
 use deepthin_compiler::vir::{Builder, Rule, Ty, parse, verify};
 use deepthin_tests::filetest::{self, INTERPRETER};
+use deepthin_tests::jit::JIT;
 use deepthin_tests::project::root;
 
 use self::features::Features;
@@ -24,7 +25,7 @@ fn verify_files() {
 
 #[test]
 fn run_files() {
-    filetest::check_directory(&filetest::directory("vir/run"), &[INTERPRETER]);
+    filetest::check_directory(&filetest::directory("vir/run"), &[INTERPRETER, JIT]);
 }
 
 #[test]

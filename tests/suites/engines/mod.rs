@@ -1,0 +1,134 @@
+//! Every engine gives the same bits: hand-made models of awkward shapes, and generated ones.
+
+mod refusals;
+mod sequences;
+mod sharing;
+
+use deepthin_compiler::fir::{Formats, Role};
+use deepthin_compiler::format::Format;
+use deepthin_dsl::Model;
+use deepthin_dsl::model::{Block, Sharing};
+use deepthin_tests::cases::cases;
+use deepthin_tests::engine::{Subject, check};
+use deepthin_tests::graphs;
+use deepthin_tests::models;
+use proptest::prelude::*;
+
+/// Two blocks, a tied table; `heads` are query heads, key-value heads and elements of a head.
+fn shape(vocab: u32, width: u32, heads: [u32; 3], hidden: u32) -> Model {
+    let [heads, kv_heads, head_dim] = heads;
+    let tiny = graphs::tiny();
+    let block = Block { heads, kv_heads, head_dim, ffn_hidden: hidden, ..tiny.block };
+    Model { name: "m".to_owned(), vocab, width, block, sharing: Sharing::None, ..tiny }
+}
+
+/// Formats whose elements have no group.
+const FLOATS: [Format; 3] = [Format::F32, Format::F16, Format::Bf16];
+
+/// Runs a model in several formats through all engines: a tile of four tokens, two single ones,
+/// and a tile again.
+fn check_formats(model: &Model, formats: &[Format]) {
+    for format in formats {
+        let formats = Formats::uniform(model.depth, *format, *format);
+        let subject = Subject::random(model, &formats, 70, 1);
+        check(&subject, &subject.tokens(10), &[4, 2]);
+    }
+}
+
+#[test]
+fn widths_that_fill_no_vector() {
+    check_formats(&shape(50, 24, [3, 1, 6], 20), &FLOATS);
+    check_formats(&shape(31, 37, [3, 1, 2], 19), &FLOATS);
+    check_formats(&shape(33, 16, [2, 2, 24], 17), &FLOATS);
+    check_formats(&shape(1, 9, [1, 1, 2], 1), &[Format::F32]);
+}
+
+#[test]
+fn heads_of_all_sizes_in_every_format() {
+    check_formats(&shape(70, 64, [4, 2, 16], 96), &Format::ALL);
+    check_formats(&shape(40, 96, [2, 2, 48], 32), &Format::ALL);
+    check_formats(&shape(33, 32, [4, 4, 8], 64), &Format::ALL);
+}
+
+#[test]
+fn groups_of_query_heads_in_quantized_formats() {
+    let quantized = [Format::Q8_0, Format::Q4_0, Format::Q4_1];
+    check_formats(&shape(65, 64, [2, 1, 64], 96), &quantized);
+    check_formats(&shape(97, 96, [4, 1, 24], 32), &quantized);
+    check_formats(&shape(20, 32, [16, 2, 2], 32), &quantized);
+    check_formats(&shape(96, 32, [16, 4, 6], 96), &quantized);
+    check_formats(&shape(41, 64, [9, 3, 32], 64), &quantized);
+}
+
+#[test]
+fn formats_differ_inside_a_block_and_between_blocks() {
+    let model = Model { depth: 3, tied: false, ..shape(45, 64, [4, 2, 16], 96) };
+    let mut formats = Formats::uniform(3, Format::Q4_1, Format::Q8_0);
+    let exceptions = [
+        // As files of mixed precision have it.
+        (Some(0), Role::Value, Format::Q8_0),
+        (Some(0), Role::FfnDown, Format::Q8_0),
+        // Three segments in one product.
+        (Some(1), Role::Query, Format::F16),
+        (Some(1), Role::Key, Format::Q4_0),
+        (Some(1), Role::Value, Format::Bf16),
+        (Some(1), Role::AttentionOutput, Format::F32),
+        // Query and value alike, key between them not.
+        (Some(2), Role::Key, Format::Q8_0),
+        (None, Role::Output, Format::F16),
+    ];
+    for (block, role, format) in exceptions {
+        formats.set(block, role, format).unwrap();
+    }
+    let subject = Subject::random(&model, &formats, 70, 2);
+    check(&subject, &subject.tokens(9), &[5]);
+}
+
+#[test]
+fn a_head_of_its_own() {
+    let model = Model { tied: false, ..shape(45, 32, [2, 1, 16], 32) };
+    check_formats(&model, &[Format::F32, Format::Q4_0]);
+}
+
+/// Formats for every tensor, each as one of `picks` says, where its groups divide the rows.
+fn mixed(model: &Model, picks: &[u8]) -> Formats {
+    let mut formats = Formats::uniform(model.depth, Format::F32, Format::F32);
+    let mut picks = picks.iter().cycle().copied();
+    let mut pick = |columns: u32| {
+        let fit = |format: &Format| format.row_bytes(columns as usize).is_some();
+        let fitting: Vec<Format> = Format::ALL.into_iter().filter(fit).collect();
+        fitting[usize::from(picks.next().unwrap()) % fitting.len()]
+    };
+    let Block { heads, head_dim, ffn_hidden, .. } = model.block;
+    for block in 0..model.depth {
+        for role in Role::BLOCK_MATRICES {
+            let format = match role {
+                // Gate and up share their panels.
+                Role::FfnUp => formats.get(Some(block), Role::FfnGate).unwrap(),
+                Role::AttentionOutput => pick(heads * head_dim),
+                Role::FfnDown => pick(ffn_hidden),
+                _ => pick(model.width),
+            };
+            formats.set(Some(block), role, format).unwrap();
+        }
+    }
+    formats.set(None, Role::TokenEmbedding, pick(model.width)).unwrap();
+    formats.set(None, Role::Output, pick(model.width)).unwrap();
+    formats
+}
+
+proptest! {
+    #![proptest_config(cases(24))]
+
+    #[test]
+    fn generated_models(
+        model in models::model(),
+        picks in prop::option::of(prop::collection::vec(any::<u8>(), 23)),
+        pieces in prop::collection::vec(1..6_usize, 1..4),
+        seed in any::<u64>(),
+    ) {
+        let formats = picks.map_or_else(|| graphs::formats(&model), |picks| mixed(&model, &picks));
+        let subject = Subject::random(&model, &formats, model.context, seed);
+        check(&subject, &subject.tokens(model.context.min(9)), &pieces);
+    }
+}

@@ -1,0 +1,308 @@
+//! Plans: what they look like, that they keep every value until it is read, that the runtime's
+//! validation accepts them and refuses damaged ones.
+
+mod judge;
+mod validation;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use deepthin_compiler::fir::{
+    Epilogue, Formats, Graph, Op, Role, build, fuse, parse, verify_fused,
+};
+use deepthin_compiler::format::Format;
+use deepthin_compiler::pipeline::{self, CompileError};
+use deepthin_compiler::plan::{PlanOptions, plan};
+use deepthin_dsl::Model;
+use deepthin_dsl::model::Sharing;
+use deepthin_tests::cases::cases;
+use deepthin_tests::graphs::{self, fused};
+use deepthin_tests::models;
+use deepthin_tests::project::root;
+use expect_test::expect;
+use proptest::prelude::*;
+
+/// Chunks of five tokens: a judge that looks at every word of every token need not take long.
+fn options(context: u32) -> PlanOptions {
+    PlanOptions { chunk: 5.min(context), ..PlanOptions::new(4, context) }
+}
+
+#[test]
+fn the_plan_of_the_tiny_model() {
+    let model = Model { depth: 1, sharing: Sharing::Immediate(2), ..graphs::tiny() };
+    let plan = plan(&fused(&model), &PlanOptions::new(4, 100)).unwrap();
+    expect![[r#"
+        plan tiny {
+          lanes 4  context 100  chunk 64  tiles [4, 1]
+          bytes  image 14912  arena 24576  scratch 4352 a thread  kv 32768  logits 1536
+
+          kernels {
+            k0 = embed_q8_0_96x32
+            k1 = norm_linear_rope_append_q4_0_224x32_t4
+            k2 = norm_linear_rope_append_q4_0_224x32_t1
+            k3 = attention_4q2kv_8
+            k4 = linear_residual_q4_0_32x32_t4
+            k5 = linear_residual_q4_0_32x32_t1
+            k6 = norm_linear_glu_q4_0_128x32_t4
+            k7 = norm_linear_glu_q4_0_128x32_t1
+            k8 = linear_residual_q4_0_32x64_t4
+            k9 = linear_residual_q4_0_32x64_t1
+            k10 = norm_linear_q8_0_96x32_t4
+            k11 = norm_linear_q8_0_96x32_t1
+          }
+
+          image {
+                     0: token_embedding q8_0 k 32 (3264 bytes)
+                  3264: block 0 query key value q4_0 k 32 (4032 bytes)
+                  7296: block 0 attention_norm f32 [32] (128 bytes)
+                  7424: rotary table [100, 8] theta 10000 (3200 bytes)
+                 10624: block 0 attention_output q4_0 k 32 (576 bytes)
+                 11200: block 0 ffn_gate ffn_up q4_0 k 32 (2304 bytes)
+                 13504: block 0 ffn_norm f32 [32] (128 bytes)
+                 13632: block 0 ffn_down q4_0 k 64 (1152 bytes)
+                 14784: output_norm f32 [32] (128 bytes)
+          }
+
+          body {
+               0: k0x1 token-units 1 image+0 arena+0+128t
+               1: k1x4 k2x1 units 7 arena+0+128t image+3264 image+7296 scratch+0 scratch+512 arena+8192+128t scratch+768 image+7424+32p kv+0 kv+8192+64p
+               2: k3x1 token-units 4 arena+8192+128t kv+0 kv+8192 arena+16384+128t scratch+0 scratch+256
+               3: k4x4 k5x1 units 1 arena+16384+128t image+10624 scratch+0 arena+0+128t scratch+256
+               4: k6x4 k7x1 units 4 arena+0+128t image+11200 image+13504 scratch+0 scratch+512 arena+8192+256t scratch+768
+               5: k8x4 k9x1 units 1 arena+8192+256t image+13632 scratch+0 arena+0+128t scratch+256
+            // end of layer 0
+               6: k1x4 k2x1 units 7 arena+0+128t image+3264 image+7296 scratch+0 scratch+512 arena+8192+128t scratch+768 image+7424+32p kv+16384 kv+24576+64p
+               7: k3x1 token-units 4 arena+8192+128t kv+16384 kv+24576 arena+16384+128t scratch+0 scratch+256
+               8: k4x4 k5x1 units 1 arena+16384+128t image+10624 scratch+0 arena+0+128t scratch+256
+               9: k6x4 k7x1 units 4 arena+0+128t image+11200 image+13504 scratch+0 scratch+512 arena+8192+256t scratch+768
+              10: k8x4 k9x1 units 1 arena+8192+256t image+13632 scratch+0 arena+0+128t scratch+256
+            // end of layer 1
+          }
+
+          head {
+               0: k10x4 k11x1 units 3 arena+0+128t image+0 image+14784 scratch+0 scratch+512 logits+0+384t
+          }
+        }
+    "#]].assert_eq(&plan.to_string());
+}
+
+proptest! {
+    #![proptest_config(cases(64))]
+
+    #[test]
+    fn generated_plans_keep_values_until_they_are_read(model in models::model()) {
+        let graph = fused(&model);
+        let plan = plan(&graph, &options(model.context)).unwrap();
+        prop_assert_eq!(judge::judge(&graph, &plan), Ok(()));
+    }
+}
+
+#[test]
+fn the_plans_of_the_examples_keep_values_until_they_are_read() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        for model in deepthin_dsl::parse(&text, &path.display().to_string()).unwrap() {
+            let graph = fused(&model);
+            let plan = plan(&graph, &options(70)).unwrap();
+            assert_eq!(judge::judge(&graph, &plan), Ok(()), "{}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 9, "only {count} examples");
+}
+
+/// A residual sum may be added to a value that is not the residual stream; its place is then kept
+/// as long as the sum is read, not as long as the summand is.
+#[test]
+fn a_residual_sum_beside_the_stream_is_kept() {
+    let text = "graph beside\n
+        func embed() {
+          w0 = token_embedding f32[8, 32]
+          v0[32] = embed w0
+          return v0
+        }
+        func block0(v0[32]) {
+          w0 = query f32[32, 32]
+          w1 = key f32[32, 32]
+          w2 = value f32[32, 32]
+          w3 = attention_output f32[32, 32]
+          w4 = ffn_down f32[32, 32]
+          v1[32] = linear w0 v0
+          v2[32] = linear w1 v0 residual v1
+          v3[32] = linear w2 v0
+          v4[32] = linear w3 v2 residual v0
+          v5[32] = linear w4 v3 residual v4
+          return v5
+        }
+        func head(v0[32]) {
+          w0 = token_embedding f32[8, 32]
+          v1[8] = linear w0 v0
+          return v1
+        }
+        schedule {
+          block0(0)
+        }\n";
+    let graph = parse(text).unwrap();
+    assert_eq!(verify_fused(&graph), Ok(()));
+    let plan = plan(&graph, &options(70)).unwrap();
+    assert_eq!(judge::judge(&graph, &plan), Ok(()));
+}
+
+/// The judge sees what it is there for: each of these makes one read come from another step.
+#[test]
+fn the_judge_notices_misplaced_values() {
+    let graph = fused(&graphs::tiny());
+    let good = plan(&graph, &options(70)).unwrap();
+    assert_eq!(judge::judge(&graph, &good), Ok(()));
+    // embed; then of the first application: qkv, attention, output, gate and up, down.
+    for (step, operand) in [(0, 1), (1, 0), (2, 0), (2, 1), (2, 2), (2, 3), (3, 0), (4, 0), (5, 0)]
+    {
+        let mut bad = good.clone();
+        bad.body[step].operands[operand].offset += 64;
+        assert!(judge::judge(&graph, &bad).is_err(), "step {step}, operand {operand}");
+    }
+    let mut bad = good.clone();
+    bad.body[6].operands[1] = good.body[16].operands[1];
+    let error = judge::judge(&graph, &bad).unwrap_err();
+    assert!(error.contains("weights"), "{error}");
+}
+
+#[test]
+fn kernels_are_distinct() {
+    let model = Model { depth: 4, sharing: Sharing::Loop(2), ..graphs::tiny() };
+    let mut formats = graphs::formats(&model);
+    formats.set(Some(1), Role::Value, Format::Q8_0).unwrap();
+    formats.set(Some(3), Role::Value, Format::Q8_0).unwrap();
+    formats.set(Some(2), Role::FfnDown, Format::F16).unwrap();
+    let lowered = pipeline::lower(&model, &formats, &PlanOptions::new(4, 70)).unwrap();
+    let kernels = &lowered.plan.kernels;
+    let names: BTreeSet<&str> = kernels.iter().map(|kernel| kernel.name.as_str()).collect();
+    assert_eq!(names.len(), kernels.len());
+    for (i, kernel) in kernels.iter().enumerate() {
+        assert_eq!(kernel.name, kernel.lowered.kernel.name);
+        let again = kernels[..i].iter().find(|other| other.spec == kernel.spec);
+        assert!(again.is_none(), "{} is there twice", kernel.name);
+    }
+    // Of each product one kernel a tile: qkv in two formats, down in two; the blocks of a kind
+    // share them.
+    assert_eq!(kernels.len(), 2 + 2 * (2 + 1 + 1 + 2 + 1));
+}
+
+/// Models that differ in an epsilon alone need kernels of their own.
+#[test]
+fn an_epsilon_makes_another_kernel() {
+    let mut graph = fused(&graphs::tiny());
+    let count = plan(&graph, &options(70)).unwrap().kernels.len();
+    for op in &mut graph.head.ops {
+        if let Op::Linear { norm: Some(norm), .. } = op {
+            norm.eps = 1e-3;
+        }
+    }
+    graph.blocks.push(graph.blocks[0].clone());
+    graph.blocks[1].name = "block1".to_owned();
+    for op in &mut graph.blocks[1].ops {
+        if let Op::Linear { norm: Some(norm), .. } = op {
+            norm.eps = 1e-3;
+        }
+    }
+    graph.schedule[2].func = 1;
+    graph.schedule[3].func = 1;
+    let plan = plan(&graph, &options(70)).unwrap();
+    assert_eq!(plan.kernels.len(), count + 4, "qkv and gate and up, two tiles each");
+    let names: BTreeSet<&str> = plan.kernels.iter().map(|kernel| kernel.name.as_str()).collect();
+    assert_eq!(names.len(), plan.kernels.len());
+}
+
+// Refusals.
+
+fn refused(graph: &Graph, options: &PlanOptions) -> String {
+    plan(graph, options).unwrap_err().to_string()
+}
+
+#[test]
+fn a_graph_in_plain_ops_is_refused() {
+    let graph = graphs::built(&graphs::tiny());
+    expect!["function `head`: op 0 is not fused; plan takes fused graphs"]
+        .assert_eq(&refused(&graph, &options(70)));
+}
+
+#[test]
+fn a_value_that_is_read_after_its_residual_sum_is_refused() {
+    let mut graph = fused(&graphs::tiny());
+    let block = &mut graph.blocks[0];
+    let stream = block.param.unwrap();
+    if let Some(Op::Linear { epilogue: Epilogue::Residual { residual, .. }, .. }) =
+        block.ops.last_mut()
+    {
+        *residual = stream;
+    }
+    expect!["function `block0`: `v0` is read after its residual sum, which is in place"]
+        .assert_eq(&refused(&graph, &options(70)));
+}
+
+#[test]
+fn a_result_beside_the_stream_is_refused() {
+    let mut graph = fused(&graphs::tiny());
+    let block = &mut graph.blocks[0];
+    block.result = block.ops[1].outputs()[0];
+    expect!["function `block0`: the result does not lie in the residual stream"]
+        .assert_eq(&refused(&graph, &options(70)));
+}
+
+#[test]
+fn gate_and_up_of_two_formats_are_refused() {
+    let model = graphs::tiny();
+    let mut formats = Formats::uniform(model.depth, Format::Q4_0, Format::F32);
+    formats.set(Some(0), Role::FfnUp, Format::Q8_0).unwrap();
+    let mut graph = build(&model, &formats).unwrap();
+    fuse(&mut graph);
+    expect!["function `block0`: gate is q4_0, up is q8_0; paired matrices need one format"]
+        .assert_eq(&refused(&graph, &options(70)));
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    let graph = fused(&graphs::tiny());
+    let good = PlanOptions::new(4, 70);
+    expect!["tiles [4, 2], chunk 64, context 70: tiles fall from at most 4 to 1, chunk and context are positive, a context in whole chunks of 64 is below 2^32"]
+        .assert_eq(&refused(&graph, &PlanOptions { tiles: vec![4, 2], ..good.clone() }));
+    let bad = [
+        PlanOptions { tiles: vec![], ..good.clone() },
+        PlanOptions { tiles: vec![1, 4], ..good.clone() },
+        PlanOptions { tiles: vec![8, 1], ..good.clone() },
+        PlanOptions { tiles: vec![2, 2, 1], ..good.clone() },
+        PlanOptions { chunk: 0, ..good.clone() },
+        PlanOptions { context: 0, ..good.clone() },
+        PlanOptions { context: u32::MAX, ..good.clone() },
+    ];
+    for options in bad {
+        assert!(plan(&graph, &options).is_err(), "{options:?}");
+    }
+}
+
+/// A cache past 2 GiB has no kernel: an error that names it, no panic.
+#[test]
+fn a_context_without_kernels_is_refused() {
+    let model = graphs::tiny();
+    for context in [100_000_000, u32::MAX - 63] {
+        let lowered =
+            pipeline::lower(&model, &graphs::formats(&model), &PlanOptions::new(4, context));
+        let error = lowered.map(|_| ()).unwrap_err();
+        assert!(matches!(error, CompileError::Invalid { .. }), "{error}");
+    }
+}
+
+#[test]
+fn any_tiles_down_to_one_are_planned() {
+    let model = graphs::tiny();
+    let graph = fused(&model);
+    for tiles in [vec![1], vec![2, 1], vec![3, 2, 1], vec![4, 3, 2, 1]] {
+        let options = PlanOptions { tiles: tiles.clone(), ..options(70) };
+        let plan = plan(&graph, &options).unwrap();
+        assert_eq!(judge::judge(&graph, &plan), Ok(()));
+        let planned: Vec<u32> = plan.body[1].variants.iter().map(|v| v.tile).collect();
+        assert_eq!(planned, tiles);
+    }
+}
