@@ -72,10 +72,7 @@ pub fn link(clif: &Clif, codes: &[Code]) -> Result<Vec<Arc<dyn KernelCode>>, Cod
     Ok(kernels)
 }
 
-fn define_all(
-    module: &mut JITModule,
-    codes: &[Code],
-) -> Result<Vec<FuncId>, Box<ModuleError>> {
+fn define_all(module: &mut JITModule, codes: &[Code]) -> Result<Vec<FuncId>, Box<ModuleError>> {
     let mut signature = module.make_signature();
     let pointer = cranelift_codegen::ir::AbiParam::new(module.target_config().pointer_type());
     signature.params.extend([pointer, pointer]);
