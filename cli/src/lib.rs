@@ -1,5 +1,6 @@
 //! The library behind the `deepthin` program: what a Rust program needs to use a model by name.
 
+pub mod bench;
 pub mod catalog;
 pub mod codec;
 pub mod distribution;

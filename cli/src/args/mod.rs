@@ -12,7 +12,9 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use deepthin::catalog;
 
-use self::text::{DumpArgs, InfoArgs, LogitsArgs, PerplexityArgs, RunArgs, TokenizeArgs};
+use self::text::{
+    BenchArgs, DumpArgs, InfoArgs, LogitsArgs, PerplexityArgs, RunArgs, TokenizeArgs,
+};
 
 /// Runs small language models by compiling each to machine code of exactly its shapes.
 #[derive(Debug, Parser)]
@@ -49,6 +51,7 @@ pub(crate) enum Command {
     Check(CheckArgs),
     Info(InfoArgs),
     Dump(DumpArgs),
+    Bench(BenchArgs),
     Fetch(FetchArgs),
 }
 

@@ -35,16 +35,20 @@ pub(super) fn segments(
     epilogue: &Epilogue,
 ) -> Vec<(Segment, Content)> {
     let weights: Vec<Weight> = weights.iter().map(|w| func.weights[*w]).collect();
+    let plain = |w: &Weight| (w.format, w.columns, Rows::Plain { role: w.role, rows: w.rows });
     let parts = match (epilogue, weights.as_slice()) {
         (Epilogue::RopeAppend { shape, .. }, [q, k, v]) => rope_parts(*shape, *q, *k, *v),
         (Epilogue::Glu { .. }, [gate, up]) => {
             let rows = Rows::Pair { first: gate.role, second: up.role, rows: gate.rows };
             vec![(gate.format, gate.columns, rows)]
         }
-        (_, weights) => weights
-            .iter()
-            .map(|w| (w.format, w.columns, Rows::Plain { role: w.role, rows: w.rows }))
-            .collect(),
+        (
+            Epilogue::Store { .. }
+            | Epilogue::Residual { .. }
+            | Epilogue::Glu { .. }
+            | Epilogue::RopeAppend { .. },
+            weights,
+        ) => weights.iter().map(plain).collect(),
     };
     let mut segments: Vec<(Segment, Content)> = Vec::new();
     for (format, columns, rows) in parts {

@@ -1,6 +1,7 @@
 //! The program from outside: exit codes, messages, output of every verb, what it leaves on disk.
 
 mod bad_input;
+mod bench;
 mod check;
 mod dump;
 mod fetch;

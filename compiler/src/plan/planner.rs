@@ -1,0 +1,306 @@
+//! From functions to steps: which kernels, which operands, which memory.
+
+use super::arena::{self, Slots};
+use super::image::{Image, owner, segments};
+use super::kernels::{Kernels, Spec};
+use super::{Plan, PlanError, PlanOptions};
+use crate::fir::{Epilogue, Func, Graph, HeadShape, NormSpec, Op, ValueId, WeightId};
+use crate::lower::{
+    AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Role, key_cache_bytes,
+    value_cache_bytes, value_row_bytes, vector_bytes,
+};
+use crate::pack::layout::Layout;
+use crate::pack::{Content, Rows};
+use deepthin_runtime::program::{Base, Operand, Regions, Split, Step, Variant};
+
+/// A plan in the making.
+pub(super) struct Planner<'a> {
+    options: &'a PlanOptions,
+    kernels: Kernels,
+    image: Image,
+    regions: Regions,
+    /// Bytes of the KV cache given out so far.
+    kv_bytes: u64,
+}
+
+/// Where a function's steps stand: its memory, the stored block and KV slot at hand.
+struct Site<'a> {
+    func: &'a Func,
+    slots: &'a Slots,
+    block: Option<u32>,
+    /// Byte offset of the application's KV slot, and its heads.
+    kv: u64,
+    heads: Option<HeadShape>,
+}
+
+impl<'a> Planner<'a> {
+    /// An empty plan.
+    pub(super) fn new(options: &'a PlanOptions) -> Self {
+        Planner {
+            options,
+            kernels: Kernels::default(),
+            image: Image::default(),
+            regions: Regions::default(),
+            kv_bytes: 0,
+        }
+    }
+
+    /// Plans all functions of the graph and the schedule of its blocks.
+    pub(super) fn graph(mut self, graph: &Graph) -> Result<Plan, PlanError> {
+        let chunk = self.options.chunk;
+        let embed = arena::assign(&graph.embed, chunk, false)?;
+        let head = arena::assign(&graph.head, chunk, true)?;
+        let blocks = graph
+            .blocks
+            .iter()
+            .map(|func| arena::assign(func, chunk, false))
+            .collect::<Result<Vec<_>, _>>()?;
+        let ends = blocks.iter().chain([&embed, &head]).map(|s| s.end);
+        self.regions.arena = ends.max().unwrap_or(0);
+        let width = graph.embed.values[graph.embed.result].width;
+        let vocab = graph.head.values[graph.head.result].width;
+        self.regions.logits_stride = u64::from(vector_bytes(vocab));
+        self.regions.logits = self.regions.logits_stride * u64::from(self.head_tile());
+
+        let site = |func, slots| Site { func, slots, block: None, kv: 0, heads: None };
+        let mut body = self.func(&site(&graph.embed, &embed))?;
+        let mut application_ends = Vec::with_capacity(graph.schedule.len());
+        for application in &graph.schedule {
+            let index = application.func as usize;
+            let func = &graph.blocks[index];
+            let heads = func.ops.iter().find_map(|op| {
+                if let Op::Attention { shape, .. } = op { Some(*shape) } else { None }
+            });
+            let block = Some(application.block);
+            let kv = self.kv_bytes;
+            self.kv_bytes += heads.map_or(0, |h| self.kv_slot_bytes(h));
+            let site = Site { func, slots: &blocks[index], block, kv, heads };
+            body.extend(self.func(&site)?);
+            application_ends.push(body.len());
+        }
+        let head = self.func(&site(&graph.head, &head))?;
+        self.regions.kv = self.kv_bytes;
+        self.regions.image = self.image.bytes;
+        let stream = Operand {
+            token_stride: u64::from(vector_bytes(width)),
+            ..Operand::fixed(Base::Arena, 0)
+        };
+        Ok(Plan {
+            name: graph.name.clone(),
+            vocab,
+            options: self.options.clone(),
+            kernels: self.kernels.list,
+            image: self.image.tensors,
+            body,
+            head,
+            application_ends,
+            stream: (stream, width),
+            regions: self.regions,
+        })
+    }
+
+    fn head_tile(&self) -> u32 {
+        self.options.tiles.first().copied().unwrap_or(1)
+    }
+
+    fn kv_slot_bytes(&self, heads: HeadShape) -> u64 {
+        let HeadShape { kv_heads, head_dim, .. } = heads;
+        let context = self.options.context;
+        key_cache_bytes(kv_heads, head_dim, context)
+            + value_cache_bytes(kv_heads, head_dim, context)
+    }
+
+    fn func(&mut self, site: &Site<'_>) -> Result<Vec<Step>, PlanError> {
+        let mut steps = Vec::with_capacity(site.func.ops.len());
+        for op in &site.func.ops {
+            let step = match op {
+                Op::Embed { table, out } => {
+                    let table = site.func.weights[*table];
+                    let spec = Spec::Embed(EmbedKernel {
+                        lanes: self.options.lanes,
+                        format: table.format,
+                        vocab: table.rows,
+                        width: table.columns,
+                    });
+                    let rows = Rows::Plain { role: table.role, rows: table.rows };
+                    let layout = Layout { format: table.format, columns: table.columns };
+                    let content = Content::Panels { layout, parts: vec![rows] };
+                    let table = self.image.place(owner(table.role, site.block), content);
+                    let bound =
+                        Bound { output: Some(*out), weights: vec![table], ..Bound::default() };
+                    self.step(site, &[(1, spec)], &bound, Split::TokenUnits { count: 1 })
+                }
+                Op::Linear { x, norm, weights, epilogue } => {
+                    self.linear(site, *x, norm.as_ref(), weights, epilogue)?
+                }
+                Op::Attention { q, shape, out } => {
+                    let spec = Spec::Attention(AttentionKernel {
+                        lanes: self.options.lanes,
+                        shape: *shape,
+                        context: self.options.context,
+                    });
+                    let bound = Bound { input: Some(*q), output: Some(*out), ..Bound::default() };
+                    let split = Split::TokenUnits { count: shape.heads };
+                    self.step(site, &[(1, spec)], &bound, split)
+                }
+                Op::Norm { .. }
+                | Op::Rope { .. }
+                | Op::KvAppend { .. }
+                | Op::Glu { .. }
+                | Op::Add { .. } => unreachable!("`arena::assign` refuses ops that are not fused"),
+            };
+            steps.push(step);
+        }
+        Ok(steps)
+    }
+
+    fn linear(
+        &mut self,
+        site: &Site<'_>,
+        x: ValueId,
+        norm: Option<&NormSpec>,
+        weights: &[WeightId],
+        epilogue: &Epilogue,
+    ) -> Result<Step, PlanError> {
+        let func = site.func;
+        if let (Epilogue::Glu { .. }, [gate, up]) = (epilogue, weights) {
+            let (gate, up) = (func.weights[*gate].format, func.weights[*up].format);
+            if gate != up {
+                return Err(PlanError::PairFormats {
+                    func: func.name.clone(),
+                    gate: gate.to_string(),
+                    up: up.to_string(),
+                });
+            }
+        }
+        let segments = segments(func, weights, epilogue);
+        let role = weights.first().map(|w| func.weights[*w].role);
+        let block = role.and_then(|r| owner(r, site.block));
+        let mut bound = Bound { input: Some(x), ..Bound::default() };
+        let mut kinds = Vec::with_capacity(segments.len());
+        for (segment, content) in segments {
+            kinds.push(segment);
+            bound.weights.push(self.image.place(block, content));
+        }
+        bound.gain = norm.map(|norm| {
+            let gain = func.weights[norm.gain];
+            let content = Content::Gain { role: gain.role, width: gain.columns };
+            self.image.place(owner(gain.role, site.block), content)
+        });
+        let epilogue = match epilogue {
+            Epilogue::Store { out } => {
+                bound.output = out.first().copied();
+                EpilogueKernel::Store
+            }
+            Epilogue::Residual { out, .. } => {
+                bound.output = Some(*out);
+                EpilogueKernel::Residual
+            }
+            Epilogue::Glu { out } => {
+                bound.output = Some(*out);
+                EpilogueKernel::Glu
+            }
+            Epilogue::RopeAppend { shape, rope, q } => {
+                bound.output = Some(*q);
+                let HeadShape { heads, kv_heads, head_dim } = *shape;
+                let context = self.options.context;
+                let table = Content::RopeTable { head_dim, theta: rope.theta, context };
+                bound.rope = Some(self.image.place(None, table));
+                EpilogueKernel::RopeAppend { heads, kv_heads, head_dim, context }
+            }
+        };
+        let columns = func.values[x].width;
+        let panels: u32 = kinds.iter().map(|s| s.panels).sum();
+        let specs: Vec<(u32, Spec)> = self
+            .options
+            .tiles
+            .iter()
+            .map(|&tokens| {
+                let kernel = LinearKernel {
+                    lanes: self.options.lanes,
+                    tokens,
+                    columns,
+                    norm: norm.map(|n| n.eps),
+                    segments: kinds.clone(),
+                    epilogue,
+                };
+                (tokens, Spec::Linear(kernel))
+            })
+            .collect();
+        Ok(self.step(site, &specs, &bound, Split::Units { count: panels }))
+    }
+
+    /// A step whose kernels, by falling tile, are `specs`.
+    fn step(
+        &mut self,
+        site: &Site<'_>,
+        specs: &[(u32, Spec)],
+        bound: &Bound,
+        split: Split,
+    ) -> Step {
+        let mut variants = Vec::with_capacity(specs.len());
+        for (tile, spec) in specs {
+            let kernel = self.kernels.index(spec.clone());
+            let scalars = self.kernels.list[kernel].lowered.scalars.clone();
+            variants.push(Variant { tile: *tile, kernel, scalars });
+        }
+        // The first variant has the largest tile and so needs the most working memory.
+        let roles = variants
+            .first()
+            .map(|v| self.kernels.list[v.kernel].lowered.buffers.clone())
+            .unwrap_or_default();
+        let mut scratch = 0;
+        let operands =
+            roles.iter().map(|role| self.operand(site, bound, *role, &mut scratch)).collect();
+        self.regions.scratch = self.regions.scratch.max(scratch);
+        Step { variants, operands, split }
+    }
+
+    fn operand(&self, site: &Site<'_>, bound: &Bound, role: Role, scratch: &mut u64) -> Operand {
+        let vector = |value: Option<ValueId>| {
+            let Some(value) = value else { unreachable!("lowering and plan agree on operands") };
+            let stride = u64::from(vector_bytes(site.func.values[value].width));
+            let (base, offset) = match site.slots.offset(value) {
+                Some(offset) => (Base::Arena, offset),
+                None => (Base::Logits, 0),
+            };
+            Operand { token_stride: stride, ..Operand::fixed(base, offset) }
+        };
+        let image = |offset: Option<u64>| {
+            let Some(offset) = offset else { unreachable!("lowering and plan agree on operands") };
+            Operand::fixed(Base::Image, offset)
+        };
+        let heads = site.heads.unwrap_or(HeadShape { heads: 0, kv_heads: 0, head_dim: 0 });
+        let keys = key_cache_bytes(heads.kv_heads, heads.head_dim, self.options.context);
+        match role {
+            Role::Input => vector(bound.input),
+            Role::Output => vector(bound.output),
+            Role::Weights(i) => image(bound.weights.get(i).copied()),
+            Role::Gain => image(bound.gain),
+            Role::RopeTable => {
+                Operand { position_stride: u64::from(heads.head_dim) * 4, ..image(bound.rope) }
+            }
+            Role::Scratch(bytes) => {
+                let offset = *scratch;
+                *scratch = (offset + u64::from(bytes)).next_multiple_of(64);
+                Operand::fixed(Base::Scratch, offset)
+            }
+            Role::Keys => Operand::fixed(Base::Kv, site.kv),
+            Role::Values => Operand::fixed(Base::Kv, site.kv + keys),
+            Role::ValueRows => Operand {
+                position_stride: u64::from(value_row_bytes(heads.kv_heads, heads.head_dim)),
+                ..Operand::fixed(Base::Kv, site.kv + keys)
+            },
+        }
+    }
+}
+
+/// What the buffer roles of a step stand for.
+#[derive(Default)]
+struct Bound {
+    input: Option<ValueId>,
+    output: Option<ValueId>,
+    weights: Vec<u64>,
+    gain: Option<u64>,
+    rope: Option<u64>,
+}
