@@ -8,6 +8,7 @@ pub mod engine;
 pub mod fetch;
 pub mod file;
 pub mod generate;
+pub mod import;
 pub mod info;
 pub mod perplexity;
 pub mod source;

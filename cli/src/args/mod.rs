@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Dump(DumpArgs),
     Bench(BenchArgs),
     Fetch(FetchArgs),
+    Import(ImportArgs),
+    Completions(CompletionsArgs),
 }
 
 /// Check descriptions and show every error in them
@@ -68,6 +70,31 @@ pub(crate) struct CheckArgs {
     /// Print a JSON object for each error to stdout, one a line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Print the description of the model that a GGUF file holds
+///
+/// The output is a .thin file: the description, then comments with every metadata key that it
+/// leaves out.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  deepthin import model.gguf > model.thin")]
+pub(crate) struct ImportArgs {
+    /// GGUF file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// Print a script that makes a shell complete verbs and flags
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  deepthin completions bash > ~/.local/share/bash-completion/completions/deepthin")]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
 }
 
 /// Download the weights of a model of the catalog, or verify those that are there

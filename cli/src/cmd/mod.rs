@@ -2,8 +2,10 @@
 
 mod bench;
 mod check;
+mod completions;
 mod dump;
 mod fetch;
+mod import;
 mod info;
 mod input;
 mod logits;
@@ -26,5 +28,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Dump(args) => dump::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Fetch(args) => fetch::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Completions(args) => completions::run(&args),
     }
 }

@@ -26,6 +26,23 @@ pub struct GgufModel {
 }
 
 impl GgufModel {
+    /// The metadata keys that [`GgufModel::read`] takes into account.
+    pub const KEYS: [&'static str; 13] = [
+        "general.architecture",
+        "general.name",
+        "llama.context_length",
+        "llama.embedding_length",
+        "llama.block_count",
+        "llama.feed_forward_length",
+        "llama.attention.head_count",
+        "llama.attention.head_count_kv",
+        "llama.attention.key_length",
+        "llama.attention.value_length",
+        "llama.attention.layer_norm_rms_epsilon",
+        "llama.rope.freq_base",
+        "llama.rope.dimension_count",
+    ];
+
     /// Reads the metadata of a `llama` file.
     ///
     /// # Errors

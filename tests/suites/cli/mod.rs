@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod dump;
 mod fetch;
+mod import;
 mod info;
 mod logits;
 mod run;
@@ -83,7 +84,19 @@ fn wrong_command_lines_end_with_2() {
 
 #[test]
 fn help_and_version_are_data_on_stdout() {
-    let verbs = ["run", "logits", "perplexity", "tokenize", "check", "info", "dump", "fetch"];
+    let verbs = [
+        "run",
+        "logits",
+        "perplexity",
+        "tokenize",
+        "check",
+        "info",
+        "dump",
+        "bench",
+        "fetch",
+        "import",
+        "completions",
+    ];
     let verbs: Vec<[&str; 2]> = verbs.into_iter().map(|verb| [verb, "--help"]).collect();
     let others = [&["--help"][..], &["--version"], &["fetch", "-h"]];
     for words in verbs.iter().map(|words| &words[..]).chain(others) {

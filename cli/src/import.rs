@@ -1,0 +1,115 @@
+//! Import: the description of the model that a GGUF file holds, and what it cannot say.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use deepthin_compiler::fir::{Formats, Role};
+use deepthin_compiler::format::Format;
+use deepthin_dsl::model::TensorStorage;
+use deepthin_dsl::{Model, print};
+use deepthin_runtime::gguf::Gguf;
+
+use crate::source::{GgufModel, GgufWeights, SourceError};
+
+/// A file's model as a description.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Imported {
+    /// The model, with the file's storage where a description can say it.
+    pub model: Model,
+    /// Storage that a description cannot say, a line each.
+    pub unsaid: Vec<String>,
+    /// Metadata that the description leaves to the tokenizer.
+    pub tokenizer_keys: Vec<String>,
+    /// Metadata that nothing uses: key and value.
+    pub ignored: Vec<(String, String)>,
+}
+
+impl Imported {
+    /// Reads the file's metadata and the names, shapes and storage of its tensors.
+    ///
+    /// # Errors
+    /// A file that is missing, malformed or of a model that deepthin does not run.
+    pub fn read(path: &Path) -> Result<Imported, SourceError> {
+        let gguf = Gguf::open(path)?;
+        let mut model = GgufModel::read(&gguf)?.into_model(path)?;
+        let mut tokenizer_keys = Vec::new();
+        let mut ignored = Vec::new();
+        for (key, value) in gguf.metadata().iter() {
+            if key.starts_with("tokenizer.") {
+                tokenizer_keys.push(key.to_owned());
+            } else if !GgufModel::KEYS.contains(&key) {
+                ignored.push((key.to_owned(), value.describe()));
+            }
+        }
+        let formats = GgufWeights::new(gguf, &model)?.formats();
+        let unsaid = storage(&mut model, &formats);
+        Ok(Imported { model, unsaid, tokenizer_keys, ignored })
+    }
+
+    /// The description, with comments on what it does not say: a `.thin` file.
+    pub fn text(&self) -> String {
+        let mut text = print(&self.model);
+        let mut comment = |line: &str| {
+            // Writing to a string cannot fail. A line break inside a value would end the comment.
+            let _ = writeln!(text, "// {}", line.replace(['\n', '\r'], " "));
+        };
+        self.unsaid.iter().for_each(|line| comment(line));
+        if !self.tokenizer_keys.is_empty() {
+            comment(&format!("read by the tokenizer: {}", self.tokenizer_keys.join(", ")));
+        }
+        for (key, value) in &self.ignored {
+            comment(&format!("ignored: {key} = {value}"));
+        }
+        text
+    }
+}
+
+/// Sets the model's storage to the file's; what a description cannot say comes back.
+fn storage(model: &mut Model, formats: &Formats) -> Vec<String> {
+    let mut unsaid = Vec::new();
+    let mut class = |name: &str, found: Vec<Format>| -> Option<TensorStorage> {
+        let mut distinct = found;
+        distinct.sort_unstable();
+        distinct.dedup();
+        let said = match distinct.as_slice() {
+            [one] => described(*one),
+            _ => None,
+        };
+        if said.is_none() {
+            let list: Vec<&str> = distinct.iter().map(|f| f.name()).collect();
+            unsaid.push(format!(
+                "stored as {}, which `storage {{ {name} .. }}` cannot say yet; with --weights the \
+                 file's storage holds",
+                list.join(" and ")
+            ));
+        }
+        said
+    };
+    let of_blocks = (0..model.depth)
+        .flat_map(|b| Role::BLOCK_MATRICES.into_iter().filter_map(move |r| formats.get(Some(b), r)))
+        .collect();
+    let outside = [Role::TokenEmbedding, Role::Output].into_iter();
+    let of_embeddings = outside
+        .filter(|role| *role == Role::TokenEmbedding || !model.tied)
+        .filter_map(|role| formats.get(None, role))
+        .collect();
+    if let Some(storage) = class("blocks", of_blocks) {
+        model.storage.blocks = storage;
+    }
+    if let Some(storage) = class("embeddings", of_embeddings) {
+        model.storage.embeddings = storage;
+    }
+    unsaid
+}
+
+/// A format as a description says it.
+const fn described(format: Format) -> Option<TensorStorage> {
+    match format {
+        Format::F32 => Some(TensorStorage::F32),
+        Format::F16 => Some(TensorStorage::F16),
+        Format::Bf16 => Some(TensorStorage::Bf16),
+        Format::Q8_0 => Some(TensorStorage::Q8 { group: 32 }),
+        Format::Q4_0 => Some(TensorStorage::Q4 { group: 32 }),
+        Format::Q4_1 => None,
+    }
+}

@@ -1,0 +1,58 @@
+//! `deepthin import` and `completions`: what they print can be used as it is.
+
+use deepthin_dsl::model::Sharing;
+use deepthin_tests::gguf_model;
+
+use super::{Folder, assert_fails, ended, stdout};
+
+#[test]
+fn an_imported_description_is_the_file_s_model() {
+    let folder = Folder::new();
+    let model = gguf_model::model();
+    let writer = gguf_model::writer(&model, 1)
+        .str("general.license", "a\nb")
+        .u32("general.quantization_version", 2);
+    let file = folder.file("m.gguf", writer.build().bytes);
+    let text = stdout(&["import", &file]);
+    let described = deepthin_dsl::parse(&text, "imported.thin").unwrap();
+    // A file knows nothing of sharing: that is the description's to say.
+    let mut expected = deepthin_dsl::Model { sharing: Sharing::None, ..model };
+    expected.storage = described[0].storage;
+    assert_eq!(described, [expected]);
+    assert!(text.contains("// ignored: general.quantization_version = "), "{text}");
+    assert!(text.contains("// ignored: general.license = "), "{text}");
+    assert!(text.contains("// read by the tokenizer: tokenizer.ggml.model, "), "{text}");
+    assert!(!text.contains("ignored: llama."), "{text}");
+}
+
+#[test]
+fn an_imported_description_runs_on_the_file_as_the_file_does() {
+    let folder = Folder::new();
+    let file = folder.file("m.gguf", gguf_model::writer(&gguf_model::model(), 1).build().bytes);
+    let description = folder.file("m.thin", stdout(&["import", &file]));
+    let run = |model: &[&str]| {
+        stdout(&[&["run"][..], model, &["-p", "abc", "-n", "8", "--temp", "0"]].concat())
+    };
+    let alone = run(&[&file]);
+    assert!(!alone.is_empty());
+    assert_eq!(run(&[&description, "--weights", &file]), alone);
+}
+
+#[test]
+fn only_models_are_imported() {
+    let folder = Folder::new();
+    let other = folder.file("page.gguf", "<!DOCTYPE html>");
+    assert_fails(&ended(&["import", &other]), 65, &["page.gguf"]);
+    assert_fails(&ended(&["import", &folder.path("none.gguf")]), 66, &["none.gguf"]);
+}
+
+#[test]
+fn every_shell_has_completions_for_every_verb() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = stdout(&["completions", shell]);
+        for verb in ["run", "import", "perplexity"] {
+            assert!(script.contains(verb), "{shell}: {verb}");
+        }
+    }
+    assert_fails(&ended(&["completions", "tcsh"]), 2, &["tcsh"]);
+}
