@@ -6,7 +6,7 @@ use std::fs;
 
 use deepthin_compiler::fir::{Formats, Role as Tensor};
 use deepthin_compiler::format::Format;
-use deepthin_compiler::lower::{EpilogueKernel, Role};
+use deepthin_compiler::lower::{EpilogueKernel, Role, vector_bytes};
 use deepthin_compiler::pack::pack;
 use deepthin_compiler::pipeline::Lowered;
 use deepthin_compiler::plan::Spec;
@@ -77,8 +77,20 @@ impl Call<'_> {
         }
     }
 
-    /// Contents of the buffers: packed weights, numbers, and `garbage` in those that are not
-    /// read.
+    /// Input vectors with `garbage` behind the elements of each.
+    fn padded(&self, mut vectors: Vec<u8>, garbage: u8) -> Vec<u8> {
+        let width = match &self.lowered.plan.kernels[self.kernel].spec {
+            Spec::Linear(kernel) => kernel.columns,
+            Spec::Attention(kernel) => kernel.shape.heads * kernel.shape.head_dim,
+            Spec::Embed(_) => return vectors,
+        };
+        for vector in vectors.chunks_mut(vector_bytes(width) as usize) {
+            vector[width as usize * 4..].fill(garbage);
+        }
+        vectors
+    }
+
+    /// Contents of the buffers: packed weights, numbers, and `garbage` in what is not read.
     fn buffers(&self, image: &[u8], manner: Manner, garbage: u8) -> Vec<Vec<u8>> {
         let planned = &self.lowered.plan.kernels[self.kernel];
         let seed = u32::try_from(self.kernel).unwrap();
@@ -90,6 +102,8 @@ impl Call<'_> {
             if operand.base == Base::Image {
                 let first = usize::try_from(operand.offset).unwrap();
                 image[first..first + bytes].to_vec()
+            } else if *role == Role::Input {
+                self.padded(floats(bytes, manner, &mut choices), garbage)
             } else if self.is_read(*role) {
                 floats(bytes, manner, &mut choices)
             } else {
@@ -143,8 +157,9 @@ fn check_kernels(subject: &Subject, manners: &[Manner]) {
     }
 }
 
-/// Machine code of every kernel in memory that held zeros, and in memory that held garbage: what
-/// differs afterwards was never written.
+/// Machine code of every kernel in memory that held zeros, and in memory that held garbage (both
+/// in what it writes and behind the elements of its input): what differs afterwards was never
+/// written.
 fn check_memory(subject: &Subject) {
     let (lowered, image) = (subject.lowered(4), packed(subject));
     for call in calls(lowered) {

@@ -5,7 +5,6 @@ mod judge;
 mod validation;
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use deepthin_compiler::fir::{
     Epilogue, Formats, Graph, Op, Role, build, fuse, parse, verify_fused,
@@ -18,7 +17,7 @@ use deepthin_dsl::model::Sharing;
 use deepthin_tests::cases::cases;
 use deepthin_tests::graphs::{self, fused};
 use deepthin_tests::models;
-use deepthin_tests::project::root;
+use deepthin_tests::project::{Source, sources};
 use expect_test::expect;
 use proptest::prelude::*;
 
@@ -100,13 +99,12 @@ proptest! {
 #[test]
 fn the_plans_of_the_examples_keep_values_until_they_are_read() {
     let mut count = 0;
-    for entry in fs::read_dir(root().join("examples")).unwrap() {
-        let path = entry.unwrap().path();
-        let text = fs::read_to_string(&path).unwrap();
-        for model in deepthin_dsl::parse(&text, &path.display().to_string()).unwrap() {
+    let examples = sources("thin").into_iter().filter(|file| file.path.starts_with("examples/"));
+    for Source { path, text } in examples {
+        for model in deepthin_dsl::parse(&text, &path).unwrap() {
             let graph = fused(&model);
             let plan = plan(&graph, &options(70)).unwrap();
-            assert_eq!(judge::judge(&graph, &plan), Ok(()), "{}", path.display());
+            assert_eq!(judge::judge(&graph, &plan), Ok(()), "{path}");
             count += 1;
         }
     }
