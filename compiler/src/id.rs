@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Index, IndexMut};
 
-/// A handle made by [`define_id!`].
+/// A handle made by [`define_id!`](crate::define_id).
 pub trait Id: Copy + Eq + Ord + fmt::Debug {
     /// The handle of entry `index`.
     fn from_index(index: usize) -> Self;

@@ -1,6 +1,6 @@
 //! The operations of FIR: each variant's comment is its meaning.
 //!
-//! Plain ops are what [`build`](super::build) writes; after fusion only [`Op::Embed`],
+//! Plain ops are what [`build`](super::build()) writes; after fusion only [`Op::Embed`],
 //! [`Op::Linear`] (with norm and epilogue) and [`Op::Attention`] are left.
 
 use super::{ValueId, WeightId};

@@ -62,7 +62,7 @@
 //!
 //! # Buffers and addresses
 //!
-//! A buffer ([`BufferId`], `b0`) is a parameter of so many bytes, 64-byte aligned, and apart from
+//! A buffer ([`BufferId`], `b0`) is a parameter of so many bytes, 4-byte aligned, and apart from
 //! every other where either is written. An [`Address`] is a buffer and an offset in *bytes*,
 //! whatever the element: rows of mixed content (codes beside scales) need no second view. Offsets
 //! are linear in the indices ([`Affine`]), never computed from values, so memory a kernel touches

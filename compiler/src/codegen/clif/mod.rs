@@ -3,7 +3,7 @@
 //! Instructions are emitted in the order of the VIR list and compiled with `opt_level=none`:
 //! the kernel generator owns the schedule. Cranelift then neither hoists nor merges, so this
 //! file does the two things that pay: pointers are computed once for each loop that changes
-//! them ([`address`]), and constants are materialized where they are used (they become memory
+//! them (`address`), and constants are materialized where they are used (they become memory
 //! operands instead of long-lived registers).
 
 mod address;
@@ -283,5 +283,5 @@ fn clif_type(ty: Ty) -> Type {
     }
 }
 
-/// Pointers by (buffer, terms): see [`address`].
+/// Pointers by (buffer, terms): see `address`.
 type PointerMap = BTreeMap<address::Key, Value>;

@@ -2,7 +2,7 @@
 //!
 //! A [`Verified`] kernel cannot make a back end panic, and compiled or interpreted it reads and
 //! writes only bytes of its buffers, given two things that the caller owes: buffers of at least
-//! the declared sizes, 64-byte aligned and disjoint where written, and scalars that pass
+//! the declared sizes, 4-byte aligned and disjoint where written, and scalars that pass
 //! [`check_scalars`](super::check_scalars).
 //!
 //! The rules, each with files that break it in `tests/filetests/vir/verify`:
