@@ -4,12 +4,14 @@ use deepthin_compiler::fir::passes::PASSES;
 use deepthin_compiler::fir::{Graph, Role, build, fuse};
 use deepthin_compiler::format::Format;
 use deepthin_compiler::interp::fir::FirInterp;
-use deepthin_compiler::weights::{RandomWeights, TensorBytes, WeightSource};
+use deepthin_compiler::weights::{RandomWeights, WeightSource};
 use deepthin_dsl::Model;
 use deepthin_dsl::model::Sharing;
+use deepthin_tests::engine::assert_same;
 use deepthin_tests::graphs::{self, built};
 use deepthin_tests::models;
 use deepthin_tests::reference::Reference;
+use deepthin_tests::sources::{Redirected, Tensor};
 use expect_test::expect;
 use proptest::prelude::*;
 
@@ -21,17 +23,6 @@ fn tokens(model: &Model, count: u32) -> Vec<u32> {
 /// Logits after each of `tokens`, from position 0, in one step.
 fn logits(graph: &Graph, weights: &dyn WeightSource, tokens: &[u32]) -> Vec<Vec<f32>> {
     FirInterp::new(graph, weights).unwrap().step(tokens).unwrap()
-}
-
-/// Equality bit for bit, where any NaN is any NaN.
-#[track_caller]
-fn assert_same(a: &[Vec<f32>], b: &[Vec<f32>]) {
-    let bits = |x: &f32| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() };
-    assert_eq!(a.len(), b.len());
-    for (position, (a, b)) in a.iter().zip(b).enumerate() {
-        let differ = a.iter().zip(b).position(|(a, b)| bits(a) != bits(b));
-        assert!(differ.is_none() && a.len() == b.len(), "position {position}, row {differ:?}");
-    }
 }
 
 proptest! {
@@ -53,12 +44,12 @@ proptest! {
                     pass.apply(&mut graph);
                 }
             }
-            assert_same(&logits(&graph, &weights, &tokens), &expected);
+            assert_same(&logits(&graph, &weights, &tokens), &expected, "passes");
         }
         for length in 1..PASSES.len() {
             let mut graph = plain.clone();
             PASSES.iter().take(length).for_each(|pass| pass.apply(&mut graph));
-            assert_same(&logits(&graph, &weights, &tokens), &expected);
+            assert_same(&logits(&graph, &weights, &tokens), &expected, "passes");
         }
     }
 
@@ -71,7 +62,7 @@ proptest! {
         let expected = logits(&graph, &weights, &tokens);
         let mut interp = FirInterp::new(&graph, &weights).unwrap();
         let steps = tokens.chunks(cut).flat_map(|tokens| interp.step(tokens).unwrap());
-        assert_same(&steps.collect::<Vec<_>>(), &expected);
+        assert_same(&steps.collect::<Vec<_>>(), &expected, "steps");
     }
 
     #[test]
@@ -106,7 +97,7 @@ fn positions_in_a_second_attention_chunk() {
     fuse(&mut graph);
     let mut interp = FirInterp::new(&graph, &weights).unwrap();
     let steps = tokens.iter().flat_map(|token| interp.step(&[*token]).unwrap());
-    assert_same(&steps.collect::<Vec<_>>(), &expected);
+    assert_same(&steps.collect::<Vec<_>>(), &expected, "steps");
 }
 
 /// The normative orders leave no freedom: these bits come out on every machine.
@@ -121,29 +112,18 @@ fn the_tiny_model_gives_these_very_logits() {
     expect!["bfba8668 3f64e53b 3fa4d5dd 3f322c10 3f303702 be111766"].assert_eq(&bits.join(" "));
 }
 
-/// A source that answers for some tensors with others.
-struct Redirected<'a> {
-    weights: &'a dyn WeightSource,
-    to: fn(Option<u32>, Role) -> (Option<u32>, Role),
-}
-
-impl WeightSource for Redirected<'_> {
-    fn tensor(&self, block: Option<u32>, role: Role) -> Option<TensorBytes<'_>> {
-        let (block, role) = (self.to)(block, role);
-        self.weights.tensor(block, role)
-    }
-}
-
 #[test]
 fn shared_blocks_are_the_same_blocks_written_out() {
     let shared = Model { sharing: Sharing::Immediate(2), ..graphs::tiny() };
     let written = Model { depth: 4, sharing: Sharing::None, ..graphs::tiny() };
     let weights = RandomWeights::new(&built(&shared), 3);
     let copies =
-        Redirected { weights: &weights, to: |block, role| (block.map(|block| block / 2), role) };
+        Redirected { weights: weights.clone(), to: |(block, role)| (block.map(|b| b / 2), role) };
     let tokens = tokens(&shared, 9);
     let (shared, written) = (built(&shared), built(&written));
-    assert_same(&logits(&shared, &weights, &tokens), &logits(&written, &copies, &tokens));
+    let (shared, written) =
+        (logits(&shared, &weights, &tokens), logits(&written, &copies, &tokens));
+    assert_same(&shared, &written, "shared blocks and copies");
 }
 
 #[test]
@@ -151,14 +131,15 @@ fn a_tied_head_is_an_untied_copy() {
     let tied = graphs::tiny();
     let untied = Model { tied: false, ..graphs::tiny() };
     let weights = RandomWeights::new(&built(&tied), 3);
-    let to = |block, role| match role {
+    let to = |(block, role): Tensor| match role {
         Role::Output => (block, Role::TokenEmbedding),
         other => (block, other),
     };
-    let copied = Redirected { weights: &weights, to };
+    let copied = Redirected { weights: weights.clone(), to };
     let tokens = tokens(&tied, 5);
     let (tied, untied) = (built(&tied), built(&untied));
-    assert_same(&logits(&tied, &weights, &tokens), &logits(&untied, &copied, &tokens));
+    let (tied, untied) = (logits(&tied, &weights, &tokens), logits(&untied, &copied, &tokens));
+    assert_same(&tied, &untied, "tied head and copy");
 }
 
 #[test]
@@ -176,7 +157,7 @@ fn steps_that_cannot_be_taken_change_nothing() {
     expect!["token 96 is not in the vocabulary of 96"].assert_eq(&said(interp.step(&[96])));
     assert_eq!(interp.position(), 3);
     let last = interp.step(&[4]).unwrap();
-    assert_same(&last, &logits(&graph, &weights, &[1, 2, 3, 4])[3..]);
+    assert_same(&last, &logits(&graph, &weights, &[1, 2, 3, 4]).split_off(3), "the last step");
 }
 
 #[test]
@@ -184,16 +165,16 @@ fn weights_that_do_not_fit_are_refused() {
     let model = graphs::tiny();
     let graph = built(&model);
     let weights = RandomWeights::new(&graph, 1);
-    let said = |to| {
-        let source = Redirected { weights: &weights, to };
+    let said = |to: fn(Tensor) -> Tensor| {
+        let source = Redirected { weights: weights.clone(), to };
         FirInterp::new(&graph, &source).map(|_| ()).unwrap_err().to_string()
     };
-    let missing = said(|block, role| match role {
+    let missing = said(|(block, role)| match role {
         Role::FfnUp => (Some(9), role),
         other => (block, other),
     });
     expect!["there are no weights for `block 0 ffn_up`"].assert_eq(&missing);
-    let swapped = said(|block, role| match role {
+    let swapped = said(|(block, role)| match role {
         Role::FfnUp => (block, Role::FfnDown),
         other => (block, other),
     });

@@ -78,16 +78,5 @@ fn rope_parts(shape: HeadShape, q: Weight, k: Weight, v: Weight) -> Vec<(Format,
 
 /// The stored block that a tensor of `role` belongs to, inside block `block`.
 pub(super) fn owner(role: Role, block: Option<u32>) -> Option<u32> {
-    match role {
-        Role::TokenEmbedding | Role::OutputNorm | Role::Output => None,
-        Role::AttentionNorm
-        | Role::Query
-        | Role::Key
-        | Role::Value
-        | Role::AttentionOutput
-        | Role::FfnNorm
-        | Role::FfnGate
-        | Role::FfnUp
-        | Role::FfnDown => block,
-    }
+    block.filter(|_| role.in_block())
 }
