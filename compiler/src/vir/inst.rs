@@ -200,6 +200,31 @@ pub enum Inst {
 }
 
 impl Inst {
+    /// The element and the address of an access to memory.
+    pub const fn access(&self) -> Option<(Elem, &Address)> {
+        match self {
+            Inst::Load { elem, at, .. }
+            | Inst::Splat { elem, at, .. }
+            | Inst::Store { elem, at, .. } => Some((*elem, at)),
+            Inst::Const { .. }
+            | Inst::Iota { .. }
+            | Inst::Index { .. }
+            | Inst::Unary { .. }
+            | Inst::Binary { .. }
+            | Inst::Shift { .. }
+            | Inst::Fma { .. }
+            | Inst::Compare { .. }
+            | Inst::Select { .. }
+            | Inst::Reduce { .. }
+            | Inst::Loop { .. } => None,
+        }
+    }
+
+    /// The instructions inside a loop; none elsewhere.
+    pub fn body(&self) -> &[Inst] {
+        if let Inst::Loop { body, .. } = self { body } else { &[] }
+    }
+
     /// The instruction's word in texts; operators have their own.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -40,22 +40,10 @@ pub fn elements(kernel: &Kernel) -> Vec<Option<Elem>> {
 
 fn collect(body: &[Inst], see: &mut impl FnMut(BufferId, Elem)) {
     for inst in body {
-        match inst {
-            Inst::Load { elem, at, .. }
-            | Inst::Splat { elem, at, .. }
-            | Inst::Store { elem, at, .. } => see(at.buffer, *elem),
-            Inst::Loop { body, .. } => collect(body, see),
-            Inst::Const { .. }
-            | Inst::Iota { .. }
-            | Inst::Index { .. }
-            | Inst::Unary { .. }
-            | Inst::Binary { .. }
-            | Inst::Shift { .. }
-            | Inst::Fma { .. }
-            | Inst::Compare { .. }
-            | Inst::Select { .. }
-            | Inst::Reduce { .. } => {}
+        if let Some((elem, at)) = inst.access() {
+            see(at.buffer, elem);
         }
+        collect(inst.body(), see);
     }
 }
 

@@ -103,26 +103,12 @@ impl Emitter<'_, '_> {
 /// All pointer keys below `body`, in order of appearance.
 fn collect(body: &[Inst], keys: &mut Vec<Key>) {
     for inst in body {
-        let at = match inst {
-            Inst::Load { at, .. } | Inst::Splat { at, .. } | Inst::Store { at, .. } => at,
-            Inst::Loop { body, .. } => {
-                collect(body, keys);
-                continue;
+        if let Some((_, at)) = inst.access() {
+            let key = (at.buffer, at.offset.terms.clone());
+            if !keys.contains(&key) {
+                keys.push(key);
             }
-            Inst::Const { .. }
-            | Inst::Iota { .. }
-            | Inst::Index { .. }
-            | Inst::Unary { .. }
-            | Inst::Binary { .. }
-            | Inst::Shift { .. }
-            | Inst::Fma { .. }
-            | Inst::Compare { .. }
-            | Inst::Select { .. }
-            | Inst::Reduce { .. } => continue,
-        };
-        let key = (at.buffer, at.offset.terms.clone());
-        if !keys.contains(&key) {
-            keys.push(key);
         }
+        collect(inst.body(), keys);
     }
 }
