@@ -145,3 +145,34 @@ fn ls_125m_runs_on_any_number_of_threads() {
     let program = pipeline::program(lowered, Vec::new());
     assert_eq!(program.application_ends.len(), 60);
 }
+
+/// The tokens that a session chooses, the likeliest each time.
+fn generated(subject: &Subject, count: usize) -> Vec<u32> {
+    let mut session = subject.session(2);
+    let mut ids = vec![1];
+    for _ in 0..count {
+        let logits = session.feed(&ids[ids.len() - 1..]).unwrap();
+        let likeliest = (0..).zip(logits).max_by(|a, b| a.1.total_cmp(b.1)).unwrap();
+        ids.push(likeliest.0);
+    }
+    ids
+}
+
+/// The whole model, with blocks and vocabulary of its own.
+#[test]
+fn ls_125m_generates_what_its_blocks_written_out_do() {
+    let shared = ls_125m();
+    let written = Model { depth: 60, sharing: Sharing::None, ..shared.clone() };
+    let formats = |model| Formats::from_storage(model).unwrap();
+    let drawn = build(&shared, &formats(&shared)).unwrap();
+    let copies = Subject::new(&written, &formats(&written), 32, |_| Redirected {
+        weights: Kept::new(RandomWeights::new(&drawn, 7), 30),
+        to: |(block, role)| (block.map(|block| block / 2), role),
+    });
+    let expected = generated(&copies, 12);
+    drop(copies);
+    let shared = Subject::random(&shared, &formats(&shared), 32, 7);
+    assert_eq!(generated(&shared, 12), expected);
+    let different = expected.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!(different > 3, "the tokens mean something: {expected:?}");
+}
