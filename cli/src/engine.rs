@@ -119,6 +119,7 @@ pub struct Engine {
     image: Arc<Region>,
     threads: usize,
     compile_time: Duration,
+    weight_bytes: u64,
     notices: Vec<String>,
 }
 
@@ -142,7 +143,17 @@ impl Engine {
         let threads = options.threads.unwrap_or_else(default_threads);
         let image = Arc::new(pack_image(&source, &lowered, threads)?);
         let model = source.model;
-        Ok(Engine { model, tokenizer, program, image, threads, compile_time, notices })
+        let weight_bytes = lowered.plan.weight_bytes();
+        Ok(Engine {
+            model,
+            tokenizer,
+            program,
+            image,
+            threads,
+            compile_time,
+            weight_bytes,
+            notices,
+        })
     }
 
     /// The model.
@@ -163,6 +174,11 @@ impl Engine {
     /// Time from the checked model to machine code, packing not included.
     pub fn compile_time(&self) -> Duration {
         self.compile_time
+    }
+
+    /// Bytes of packed weights, each tensor once.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weight_bytes
     }
 
     /// What the user should know, a line each.

@@ -38,7 +38,7 @@ impl Imported {
             if key.starts_with("tokenizer.") {
                 tokenizer_keys.push(key.to_owned());
             } else if !GgufModel::KEYS.contains(&key) {
-                ignored.push((key.to_owned(), value.describe()));
+                ignored.push((key.to_owned(), value.to_string()));
             }
         }
         let formats = GgufWeights::new(gguf, &model)?.formats();
@@ -71,14 +71,14 @@ fn storage(model: &mut Model, formats: &Formats) -> Vec<String> {
         let mut distinct = found;
         distinct.sort_unstable();
         distinct.dedup();
-        let said = match distinct.as_slice() {
-            [one] => described(*one),
-            _ => None,
+        let (said, exact) = match distinct.as_slice() {
+            [one] => (Some(nearest(*one)), *one != Format::Q4_1),
+            _ => (None, false),
         };
-        if said.is_none() {
+        if !exact {
             let list: Vec<&str> = distinct.iter().map(|f| f.name()).collect();
             unsaid.push(format!(
-                "stored as {}, which `storage {{ {name} .. }}` cannot say yet; with --weights the \
+                "{name} are stored as {}, which a description cannot say yet; with --weights the \
                  file's storage holds",
                 list.join(" and ")
             ));
@@ -102,14 +102,13 @@ fn storage(model: &mut Model, formats: &Formats) -> Vec<String> {
     unsaid
 }
 
-/// A format as a description says it.
-const fn described(format: Format) -> Option<TensorStorage> {
+/// A format as a description says it, or the one of nearest size.
+const fn nearest(format: Format) -> TensorStorage {
     match format {
-        Format::F32 => Some(TensorStorage::F32),
-        Format::F16 => Some(TensorStorage::F16),
-        Format::Bf16 => Some(TensorStorage::Bf16),
-        Format::Q8_0 => Some(TensorStorage::Q8 { group: 32 }),
-        Format::Q4_0 => Some(TensorStorage::Q4 { group: 32 }),
-        Format::Q4_1 => None,
+        Format::F32 => TensorStorage::F32,
+        Format::F16 => TensorStorage::F16,
+        Format::Bf16 => TensorStorage::Bf16,
+        Format::Q8_0 => TensorStorage::Q8 { group: 32 },
+        Format::Q4_0 | Format::Q4_1 => TensorStorage::Q4 { group: 32 },
     }
 }

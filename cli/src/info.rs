@@ -275,7 +275,7 @@ fn bytes(plan: &Plan, schedule: &[u32]) -> Bytes {
     let applied: u64 = schedule.iter().map(|block| of(Some(*block))).sum();
     let positions = u64::from(padded_context(plan.options.context)).max(1);
     Bytes {
-        weights: sum(&mut weights()),
+        weights: plan.weight_bytes(),
         weights_unshared: of(None) + applied,
         tables: sum(&mut plan.image.iter().filter(is_table)),
         kv_per_token: plan.regions.kv / positions,

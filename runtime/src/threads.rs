@@ -37,8 +37,10 @@ pub enum ThreadError {
 }
 
 /// A word that threads wait on: a generation number that only grows.
-#[derive(Default)]
 struct Gate {
+    /// Spins before a waiting thread yields: none where threads outnumber cores, since the one
+    /// that is waited for may need this core.
+    spins: u32,
     generation: AtomicU32,
     sleepers: AtomicUsize,
     lock: Mutex<()>,
@@ -46,9 +48,20 @@ struct Gate {
 }
 
 impl Gate {
+    fn new(threads: usize) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Gate {
+            spins: if threads <= cores { SPINS } else { 0 },
+            generation: AtomicU32::new(0),
+            sleepers: AtomicUsize::new(0),
+            lock: Mutex::new(()),
+            changed: Condvar::new(),
+        }
+    }
+
     /// Waits until the generation is not `seen`.
     fn wait(&self, seen: u32) {
-        for _ in 0..SPINS {
+        for _ in 0..self.spins {
             if self.generation.load(Ordering::Acquire) != seen {
                 return;
             }
@@ -102,13 +115,16 @@ impl Worker<'_> {
     }
 }
 
-#[derive(Default)]
 struct Barrier {
     arrived: AtomicUsize,
     gate: Gate,
 }
 
 impl Barrier {
+    fn new(threads: usize) -> Self {
+        Barrier { arrived: AtomicUsize::new(0), gate: Gate::new(threads) }
+    }
+
     fn wait(&self, threads: usize) {
         if threads == 1 {
             return;
@@ -133,7 +149,6 @@ struct JobPointer(*const Job<'static>);
 // has finished with it.
 unsafe impl Send for JobPointer {}
 
-#[derive(Default)]
 struct Shared {
     job: Mutex<Option<JobPointer>>,
     start: Gate,
@@ -154,7 +169,13 @@ impl Pool {
         if threads == 0 || threads > MAX_THREADS {
             return Err(ThreadError::Count(threads));
         }
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            job: Mutex::new(None),
+            start: Gate::new(threads),
+            done: Barrier::new(threads),
+            inner: Barrier::new(threads),
+            stop: AtomicBool::new(false),
+        });
         let mut pool = Pool { shared, workers: Vec::with_capacity(threads - 1) };
         for thread in 1..threads {
             let shared = Arc::clone(&pool.shared);

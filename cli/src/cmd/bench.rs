@@ -96,7 +96,7 @@ fn row<'a>(args: &'a BenchArgs, engine: &'a Engine, threads: usize, timing: &Tim
         cpu_info: host::describe(),
         model_filename: &args.model.source.model,
         model_type: &engine.model().name,
-        model_size: engine.program().regions.image,
+        model_size: engine.weight_bytes(),
         model_n_params: engine.model().parameters().stored,
         n_batch: engine.program().chunk,
         n_threads: threads,

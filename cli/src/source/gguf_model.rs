@@ -110,7 +110,7 @@ impl GgufModel {
         for (key, value) in meta.iter() {
             let neutral = match (key, value) {
                 ("llama.expert_count", Value::U32(n)) => *n == 0,
-                ("llama.rope.scaling.type", value) => value.describe().contains("none"),
+                ("llama.rope.scaling.type", Value::String(kind)) => kind == "none",
                 ("llama.rope.scaling.factor" | "llama.rope.scale_linear", Value::F32(x)) => {
                     *x == 1.0
                 }
@@ -122,9 +122,8 @@ impl GgufModel {
                 return Err(unsupported(
                     gguf,
                     format!(
-                        "{key} = {}: found a feature that deepthin does not have, expected a dense \
-                     model with unscaled rotary positions",
-                        value.describe()
+                        "{key} = {value}: found a feature that deepthin does not have, expected a \
+                         dense model with unscaled rotary positions"
                     ),
                 ));
             }

@@ -133,6 +133,12 @@ impl Source {
     }
 
     fn with_random_weights(mut self, seed: u64) -> Source {
+        if let Weights::Gguf(weights) = &self.weights {
+            let path = weights.gguf().path().display();
+            self.notices.push(format!(
+                "random weights in place of those of {path}; without its tokenizer bytes are ids"
+            ));
+        }
         self.weights = Weights::Random(seed);
         self
     }

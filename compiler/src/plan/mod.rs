@@ -15,7 +15,7 @@ pub use kernels::{PlannedKernel, Spec};
 
 use crate::fir::Graph;
 use crate::lower::CHUNK;
-use crate::pack::PackedTensor;
+use crate::pack::{Content, PackedTensor};
 use deepthin_runtime::program::{Operand, Regions, Step};
 use planner::Planner;
 use thiserror::Error;
@@ -63,6 +63,14 @@ pub struct Plan {
     pub stream: (Operand, u32),
     /// Bytes of the memory regions.
     pub regions: Regions,
+}
+
+impl Plan {
+    /// Bytes of the image that hold weights: all but the rotary table.
+    pub fn weight_bytes(&self) -> u64 {
+        let is_weight = |t: &&PackedTensor| !matches!(t.content, Content::RopeTable { .. });
+        self.image.iter().filter(is_weight).map(|t| t.content.bytes()).sum()
+    }
 }
 
 /// A graph that the planner has no layout for.

@@ -154,6 +154,35 @@ impl Value {
     }
 }
 
+/// The value as people read it: a number, a quoted text (its beginning where it is long), or the
+/// length and type of an array.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::U8(x) => write!(f, "{x}"),
+            Value::I8(x) => write!(f, "{x}"),
+            Value::U16(x) => write!(f, "{x}"),
+            Value::I16(x) => write!(f, "{x}"),
+            Value::U32(x) => write!(f, "{x}"),
+            Value::I32(x) => write!(f, "{x}"),
+            Value::F32(x) => write!(f, "{x}"),
+            Value::Bool(x) => write!(f, "{x}"),
+            Value::U64(x) => write!(f, "{x}"),
+            Value::I64(x) => write!(f, "{x}"),
+            Value::F64(x) => write!(f, "{x}"),
+            Value::Array(array) => write!(f, "{} x {}", array.len(), array.element_type()),
+            Value::String(text) => {
+                let start: String = text.chars().take(SHOWN).collect();
+                let more = if start.len() < text.len() { ".." } else { "" };
+                write!(f, "{start:?}{more}")
+            }
+        }
+    }
+}
+
+/// Characters of a text that are shown.
+const SHOWN: usize = 60;
+
 /// The elements of an array, all of one type; arrays nest at most four levels deep.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "the variants are named after the types they hold")]

@@ -19,8 +19,8 @@ fn an_imported_description_is_the_file_s_model() {
     let mut expected = deepthin_dsl::Model { sharing: Sharing::None, ..model };
     expected.storage = described[0].storage;
     assert_eq!(described, [expected]);
-    assert!(text.contains("// ignored: general.quantization_version = "), "{text}");
-    assert!(text.contains("// ignored: general.license = "), "{text}");
+    assert!(text.contains("// ignored: general.quantization_version = 2\n"), "{text}");
+    assert!(text.contains("// ignored: general.license = \"a\\nb\"\n"), "{text}");
     assert!(text.contains("// read by the tokenizer: tokenizer.ggml.model, "), "{text}");
     assert!(!text.contains("ignored: llama."), "{text}");
 }
@@ -36,6 +36,19 @@ fn an_imported_description_runs_on_the_file_as_the_file_does() {
     let alone = run(&[&file]);
     assert!(!alone.is_empty());
     assert_eq!(run(&[&description, "--weights", &file]), alone);
+}
+
+#[test]
+fn scaled_positions_are_refused_where_they_scale() {
+    let folder = Folder::new();
+    let scaled = |kind| {
+        let writer = gguf_model::writer(&gguf_model::model(), 1);
+        let file = writer.str("llama.rope.scaling.type", kind).build().bytes;
+        folder.file("m.gguf", file)
+    };
+    assert!(stdout(&["import", &scaled("none")]).starts_with("model bytes"));
+    let refused = ended(&["import", &scaled("linear")]);
+    assert_fails(&refused, 65, &["llama.rope.scaling.type = \"linear\"", "unscaled"]);
 }
 
 #[test]
