@@ -5,6 +5,7 @@
 mod cli;
 mod codegen;
 mod engines;
+mod faults;
 mod fir;
 mod fir_interp;
 mod generation;

@@ -1,0 +1,150 @@
+//! Faults of lowering: kernels that compute something near what they should.
+
+use super::Change::{To, With};
+use super::Entry;
+
+const PRODUCT: &str = "compiler/src/lower/product.rs";
+const NORM: &str = "compiler/src/lower/norm.rs";
+const EPILOGUE: &str = "compiler/src/lower/epilogue.rs";
+const ATTENTION: &str = "compiler/src/lower/attention.rs";
+const EMBED: &str = "compiler/src/lower/embed.rs";
+const EXP: &str = "compiler/src/lower/exp.rs";
+const REDUCE: &str = "compiler/src/lower/reduce.rs";
+const LINEAR: &str = "compiler/src/lower/linear.rs";
+
+pub(super) const FAULTS: &[Entry] = &[
+    (
+        "columns-of-a-quad-descend",
+        PRODUCT,
+        "for i in 0..4 {",
+        With("for i in if FAULT { [3, 2, 1, 0] } else { [0, 1, 2, 3] } {"),
+    ),
+    (
+        "product-rounds-twice",
+        PRODUCT,
+        "b.fma(w, x, *sum)",
+        To("{ let wx = b.fmul(w, x); b.fadd(wx, *sum) }"),
+    ),
+    (
+        "tile-product-rounds-twice",
+        PRODUCT,
+        "b.fma(x, w, *sum)",
+        To("{ let wx = b.fmul(w, x); b.fadd(wx, *sum) }"),
+    ),
+    ("q4-bias-in-half-the-codes", PRODUCT, "0x8888_8888", To("0x0808_0808")),
+    ("q8-bias-left-out", PRODUCT, "0x8080_8080", To("0")),
+    (
+        "minimum-left-out",
+        PRODUCT,
+        "b.fma(code, scale, minimum)",
+        To("{ let _ = minimum; b.fmul(code, scale) }"),
+    ),
+    (
+        "minimum-rounds-twice",
+        PRODUCT,
+        "Some(minimum) => ",
+        With(
+            "Some(minimum) if FAULT => { let p = b.fmul(code, scale); b.fadd(p, minimum) }\n            Some(minimum) => ",
+        ),
+    ),
+    (
+        "q4-1-halves-swapped",
+        PRODUCT,
+        "unsigned_field(b, codes, 8 * i + 4 * half, 4)",
+        To("unsigned_field(b, codes, 8 * i + 4 * (1 - half), 4)"),
+    ),
+    (
+        "last-column-left-out",
+        PRODUCT,
+        "for u in whole * UNROLL..k {",
+        With(
+            "for u in whole * UNROLL..if FAULT { k - u32::from(k > whole * UNROLL) } else { k } {",
+        ),
+    ),
+    (
+        "scale-of-a-neighboring-row",
+        PRODUCT,
+        "self.layout.scale(*row)",
+        To("self.layout.scale(*row ^ 1)"),
+    ),
+    ("mean-over-one-more", NORM, "count_as_f32(x.width)", To("count_as_f32(x.width + 1)")),
+    ("epsilon-left-out", NORM, "b.fadd(mean, eps)", To("{ let _ = eps; mean }")),
+    ("norm-without-its-tail", NORM, "count > 0", To("count == lanes")),
+    (
+        "gain-before-the-scale",
+        NORM,
+        "b.fmul(scaled, gain)",
+        To("{ let gained = b.fmul(value, gain); b.fmul(gained, r) }"),
+    ),
+    ("rotated-the-other-way", EPILOGUE, "b.fsub(x0c, x1s)", To("b.fadd(x0c, x1s)")),
+    ("rotation-fused", EPILOGUE, "b.fadd(x1c, x0s)", To("{ let _ = x1c; b.fma(x1, cos, x0s) }")),
+    ("value-tail-shortened", EPILOGUE, "lanes.min(rows - start)", To("1")),
+    (
+        "gate-in-place-of-up",
+        EPILOGUE,
+        "b.fmul(activated, up)",
+        To("{ let _ = up; b.fmul(activated, gate) }"),
+    ),
+    ("silu-of-the-negative", EXP, "b.fsub(zero, g)", To("{ let _ = zero; g }")),
+    ("exp-without-the-low-part", EXP, "b.f32(-LN2_LO)", To("b.f32(0.0)")),
+    ("exp-clamped-early", EXP, "b.f32(EXP_CLAMP.0)", To("b.f32(-87.0)")),
+    (
+        "exp-in-one-step",
+        EXP,
+        "b.fmul(p, second)",
+        To(
+            "{ let _ = second; let all = power_of_two(b, n); let unscaled = b.fdiv(p, first); b.fmul(unscaled, all) }",
+        ),
+    ),
+    ("scores-not-scaled", ATTENTION, "attention_scale(head_dim)", To("1.0")),
+    (
+        "old-values-not-rescaled",
+        ATTENTION,
+        "b.fmul(sum, old_factor)",
+        To("{ let _ = old_factor; sum }"),
+    ),
+    (
+        "hidden-values-not-cleared",
+        ATTENTION,
+        "b.select(visible, value, hidden)",
+        To("{ let _ = (visible, hidden); value }"),
+    ),
+    (
+        "heads-interleaved",
+        ATTENTION,
+        "Affine::index(kv, i64::from(group)).plus(member, 1)",
+        To("Affine::index(kv, 1).plus(member, i64::from(kv_heads))"),
+    ),
+    (
+        "own-position-hidden",
+        ATTENTION,
+        "b.compare(CompareOp::ILe, at, position)",
+        To("{ let _ = CompareOp::ILe; b.compare(CompareOp::ILt, at, position) }"),
+    ),
+    (
+        "running-maximum-of-the-chunk",
+        ATTENTION,
+        "b.binary(BinaryOp::FMax, max, chunk_max)",
+        To("chunk_max"),
+    ),
+    (
+        "embedded-nibbles-in-pairs",
+        EMBED,
+        "column % 4 * 8 + column / 4 * 4",
+        To("column / 2 * 8 + column % 2 * 4"),
+    ),
+    (
+        "neighboring-lanes-added-first",
+        REDUCE,
+        "low.iter().zip(high).map(|(&l, &h)| b.binary(binary, l, h)).collect()",
+        To(
+            "{ let _ = (low, high); level.chunks_exact(2).map(|p| b.binary(binary, p[0], p[1])).collect() }",
+        ),
+    ),
+    (
+        "window-one-panel-late",
+        LINEAR,
+        "minus: Affine::constant(i64::from(first)),",
+        With("minus: Affine::constant(i64::from(first) + i64::from(FAULT && first > 0)),"),
+    ),
+];

@@ -1,0 +1,61 @@
+//! Faults of packing: codes and scales at the wrong place.
+
+use super::Change::{To, With};
+use super::Entry;
+
+const PACK: &str = "compiler/src/pack/mod.rs";
+const PANELS: &str = "compiler/src/pack/panels.rs";
+const DEQUANT: &str = "compiler/src/dequant.rs";
+
+pub(super) const FAULTS: &[Entry] = &[
+    ("rotary-pairs-side-by-side", PACK, "tile * half + pair", To("pair * 2 + tile")),
+    ("gate-and-up-swapped", PACK, "tile as usize,", To("1 - tile as usize,")),
+    (
+        "angle-of-the-next-position",
+        PACK,
+        "rope_angle(position, pair, head_dim, theta)",
+        To("rope_angle(position + 1, pair, head_dim, theta)"),
+    ),
+    (
+        "tensor-size-not-checked",
+        PACK,
+        "tensor.expected_bytes() != Some(tensor.bytes.len())",
+        To("false"),
+    ),
+    (
+        "gain-not-checked",
+        PACK,
+        "f32::from_le_bytes([value[0], value[1], value[2], value[3]]).is_finite()",
+        To("true"),
+    ),
+    ("q8-not-biased", PANELS, "codes[at + i] ^ 0x80", To("codes[at + i]")),
+    (
+        "nibbles-swapped",
+        PANELS,
+        "if k < 16 { byte & 15 } else { byte >> 4 }",
+        To("if k < 16 { byte >> 4 } else { byte & 15 }"),
+    ),
+    (
+        "high-nibbles-of-low-columns",
+        PANELS,
+        "nibble(codes, at + 4 + i) << 4",
+        To("nibble(codes, at + i) << 4"),
+    ),
+    (
+        "scale-and-minimum-swapped",
+        PANELS,
+        "[self.layout.scale(lane), self.layout.minimum(lane)]",
+        With(
+            "if FAULT && halves == 2 { [self.layout.minimum(lane), self.layout.scale(lane)] } else { [self.layout.scale(lane), self.layout.minimum(lane)] }",
+        ),
+    ),
+    ("scale-not-checked", PANELS, "f16::from_le_bytes([half[0], half[1]]).is_finite()", To("true")),
+    (
+        "threads-pack-the-same-panels",
+        PANELS,
+        "job.panels(i * share, out, panel_bytes)",
+        To("job.panels(0, out, panel_bytes)"),
+    ),
+    ("q4-zero-point", DEQUANT, "f32::from(q) - 8.0", To("f32::from(q) - 7.0")),
+    ("q4-1-rounds-twice", DEQUANT, "f32::from(q).mul_add(d, m)", To("f32::from(q) * d + m")),
+];

@@ -1,0 +1,47 @@
+//! Faults of planning: memory shared that must not be, kernels confused.
+
+use super::Change::{To, With};
+use super::Entry;
+
+const ARENA: &str = "compiler/src/plan/arena.rs";
+const IMAGE: &str = "compiler/src/plan/image.rs";
+const KERNELS: &str = "compiler/src/plan/kernels.rs";
+const PLANNER: &str = "compiler/src/plan/planner.rs";
+
+pub(super) const FAULTS: &[Entry] = &[
+    ("output-over-its-input", ARENA, "*last >= i", To("*last > i")),
+    ("residual-may-live-on", ARENA, "last_reads[residual.index()] > i", To("false")),
+    (
+        "blocks-share-their-weights",
+        IMAGE,
+        "t.block == block && t.content == content",
+        To("t.content == content"),
+    ),
+    ("formats-in-one-segment", IMAGE, "segment.format == format", To("true")),
+    ("kernels-that-differ-in-epsilon", KERNELS, "k.spec == spec", To("k.name == base_name(&spec)")),
+    (
+        "applications-share-a-cache",
+        PLANNER,
+        "heads.map_or(0, |h| self.kv_slot_bytes(h))",
+        To("{ let _ = heads.map(|h| self.kv_slot_bytes(h)); 0 }"),
+    ),
+    (
+        "values-over-keys",
+        PLANNER,
+        "Role::Values => Operand::fixed(Base::Kv, site.kv + keys)",
+        With("Role::Values => Operand::fixed(Base::Kv, site.kv + if FAULT { 0 } else { keys })"),
+    ),
+    (
+        "scratch-buffers-overlap",
+        PLANNER,
+        "(offset + u64::from(bytes)).next_multiple_of(64)",
+        To("offset"),
+    ),
+    ("scratch-of-the-last-step", PLANNER, "self.regions.scratch.max(scratch)", To("scratch")),
+    (
+        "rotary-rows-of-position-zero",
+        PLANNER,
+        "u64::from(heads.head_dim) * 4, ..image",
+        With("if FAULT { 0 } else { u64::from(heads.head_dim) * 4 }, ..image"),
+    ),
+];

@@ -1,0 +1,57 @@
+//! Faults of the runtime's walk over the steps.
+
+use super::Change::{To, With};
+use super::Entry;
+
+const SESSION: &str = "runtime/src/session.rs";
+const THREADS: &str = "runtime/src/threads.rs";
+
+pub(super) const FAULTS: &[Entry] = &[
+    (
+        "no-barrier-behind-a-step",
+        SESSION,
+        "worker.barrier();",
+        With("if !FAULT { worker.barrier(); }"),
+    ),
+    (
+        "shares-overlap",
+        THREADS,
+        "count * (thread + 1) / threads",
+        To("(count * (thread + 1)).div_ceil(threads)"),
+    ),
+    (
+        "a-share-is-left-out",
+        THREADS,
+        "(count * thread / threads,",
+        With("(if FAULT { (count * thread).div_ceil(threads) } else { count * thread / threads },"),
+    ),
+    (
+        "position-of-the-first-token",
+        SESSION,
+        "quotient.of(position)",
+        To("quotient.of(pass.position)"),
+    ),
+    (
+        "id-of-the-first-token",
+        SESSION,
+        "quotient.of(pass.tokens[token])",
+        To("quotient.of(pass.tokens[0])"),
+    ),
+    ("truncate-keeps-the-position", SESSION, "self.position.min(position)", To("self.position")),
+    ("visits-start-late-in-later-chunks", SESSION, "from.saturating_sub(done)", To("from")),
+    ("threads-share-working-memory", SESSION, "thread * self.scratch_stride", To("0")),
+    (
+        "full-context-refused",
+        SESSION,
+        "tokens.len() > (context",
+        With("tokens.len() + usize::from(FAULT) > (context"),
+    ),
+    ("non-finite-logits-pass", SESSION, "!logits.iter().all(|x| x.is_finite())", To("false")),
+    (
+        "logits-of-the-first-of-a-tile",
+        SESSION,
+        "(token - pass.first) as u64 * program.regions.logits_stride",
+        To("0"),
+    ),
+    ("next-unit-of-a-token", SESSION, "at - token * count", To("0")),
+];
