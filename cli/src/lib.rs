@@ -12,3 +12,4 @@ pub mod import;
 pub mod info;
 pub mod perplexity;
 pub mod source;
+pub mod verify;

@@ -1,18 +1,17 @@
 //! Compiled kernels in tests: machine code of one kernel, run on buffers between guard pages.
-#![allow(
-    unsafe_code,
-    reason = "machine code is called through pointers; the buffers it gets are guarded"
-)]
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
+use deepthin::verify::Case;
+use deepthin::verify::guard::Placement;
+use deepthin::verify::machine::{Bench, KernelEngine, MachineCode};
+use deepthin_compiler::codegen::CodegenError;
 use deepthin_compiler::codegen::clif::Clif;
-use deepthin_compiler::codegen::{Backend, CodegenError, jit};
-use deepthin_compiler::vir::{Verified, check_scalars};
+use deepthin_compiler::vir::Verified;
 use deepthin_runtime::abi::KernelCode;
 
 use crate::filetest::Engine;
-use crate::guard::{GuardedBuffer, POISON, Placement};
 
 /// The back end of this host, made once.
 ///
@@ -21,6 +20,15 @@ use crate::guard::{GuardedBuffer, POISON, Placement};
 pub fn clif() -> &'static Clif {
     static CLIF: OnceLock<Clif> = OnceLock::new();
     CLIF.get_or_init(|| Clif::host().unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// Machine code of this host, made once.
+///
+/// # Panics
+/// On a host that kernels cannot run on.
+pub fn machine_code() -> &'static MachineCode {
+    static MACHINE_CODE: OnceLock<MachineCode> = OnceLock::new();
+    MACHINE_CODE.get_or_init(|| MachineCode::host().unwrap_or_else(|error| panic!("{error}")))
 }
 
 /// Machine code, as an engine of test files.
@@ -40,7 +48,7 @@ pub const JIT: Engine = Engine {
 
 /// A kernel and its machine code.
 pub struct Compiled {
-    kernel: Verified,
+    kernel: Arc<Verified>,
     code: Arc<dyn KernelCode>,
 }
 
@@ -50,10 +58,9 @@ impl Compiled {
     /// # Errors
     /// A kernel that the back end refuses.
     pub fn new(kernel: &Verified) -> Result<Self, CodegenError> {
-        let code = clif().emit(kernel)?;
-        let linked = jit::link(clif(), &[code])?;
+        let linked = machine_code().code(std::slice::from_ref(kernel))?;
         let code = linked.into_iter().next().expect("one kernel in, one kernel out");
-        Ok(Compiled { kernel: kernel.clone(), code })
+        Ok(Compiled { kernel: Arc::new(kernel.clone()), code })
     }
 
     /// Runs the kernel on copies of `buffers` that touch guard pages, and copies them back.
@@ -66,36 +73,14 @@ impl Compiled {
         scalars: &[i64],
         placement: Placement,
     ) -> Result<(), String> {
-        check_scalars(&self.kernel, scalars).map_err(|error| error.to_string())?;
-        let declared = self.kernel.buffers.values().map(|buffer| buffer.bytes as usize);
-        if !declared.eq(buffers.iter().map(Vec::len)) {
-            return Err("buffers are not as declared".to_owned());
-        }
-        let mut guarded: Vec<GuardedBuffer> =
-            buffers.iter().map(|bytes| aligned(bytes, placement)).collect();
-        let pointers: Vec<*mut u8> = guarded.iter_mut().map(GuardedBuffer::as_mut_ptr).collect();
-        // SAFETY: each pointer is aligned to 4 and has its buffer's declared bytes, no two
-        // overlap, and the scalars have passed `check_scalars`.
-        unsafe { self.code.call(&pointers, scalars) };
-        for ((bytes, guarded), buffer) in
-            buffers.iter_mut().zip(&guarded).zip(self.kernel.buffers.values())
-        {
-            let (own, rest) = guarded.bytes().split_at(bytes.len());
-            let beside = rest.iter().position(|byte| *byte != POISON).map(|at| at + bytes.len());
-            let stray = beside.map(usize::cast_signed).or_else(|| guarded.stray_writes());
-            if let Some(stray) = stray {
-                return Err(format!("byte {stray} of `{}` was written", buffer.name));
-            }
-            bytes.copy_from_slice(own);
+        let mut bench = Bench::new(Arc::clone(&self.kernel), Arc::clone(&self.code));
+        let borrowed = buffers.iter().map(|bytes| Cow::Borrowed(bytes.as_slice())).collect();
+        let kernel = Arc::clone(&self.kernel);
+        let case = Case { kernel, buffers: borrowed, scalars: scalars.to_vec() };
+        let found = bench.run(&case, placement).map_err(|error| error.to_string())?;
+        for (bytes, found) in buffers.iter_mut().zip(found) {
+            bytes.copy_from_slice(found);
         }
         Ok(())
     }
-}
-
-/// A guarded copy, rounded up to whole words so that its end can touch the guard page while its
-/// start is aligned to 4, as the kernel ABI wants it.
-fn aligned(bytes: &[u8], placement: Placement) -> GuardedBuffer {
-    let mut buffer = GuardedBuffer::new(bytes.len().next_multiple_of(4), placement);
-    buffer.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
-    buffer
 }

@@ -7,11 +7,11 @@ pub mod cases;
 pub mod data;
 pub mod engine;
 pub mod faults;
+pub mod faulty;
 pub mod filetest;
 pub mod gguf_model;
 pub mod gguf_writer;
 pub mod graphs;
-pub mod guard;
 pub mod jit;
 pub mod kernels;
 pub mod models;
@@ -21,3 +21,5 @@ pub mod project;
 pub mod real_model;
 pub mod reference;
 pub mod sources;
+
+pub use deepthin::verify::guard;

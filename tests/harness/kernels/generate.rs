@@ -1,12 +1,12 @@
 //! The generator: one kernel from one list of choices.
 
+use deepthin::verify::values::SPECIAL;
 use deepthin_compiler::vir::{
     Access, Affine, BinaryOp, Bound, BufferId, Builder, CompareOp, Elem, IndexId, Kernel, ReduceOp,
     ShiftOp, Ty, UnaryOp, ValueId,
 };
 
 use super::Choices;
-use super::data::SPECIAL;
 
 /// Loops inside each other.
 const DEPTH: u32 = 3;

@@ -1,0 +1,52 @@
+//! What "the same bits" means for a buffer: an f32 NaN is any NaN, all else is compared by bits.
+
+use deepthin_compiler::vir::{BufferId, Elem, Inst, Kernel};
+
+/// The element of each buffer, where all accesses of the kernel agree on one.
+pub fn elements(kernel: &Kernel) -> Vec<Option<Elem>> {
+    let mut found: Vec<Vec<Elem>> = vec![Vec::new(); kernel.buffers.len()];
+    collect(&kernel.body, &mut |buffer: BufferId, elem| {
+        if let Some(elems) = found.get_mut(buffer.0 as usize)
+            && !elems.contains(&elem)
+        {
+            elems.push(elem);
+        }
+    });
+    let only = |elems: Vec<Elem>| if let [elem] = elems[..] { Some(elem) } else { None };
+    found.into_iter().map(only).collect()
+}
+
+fn collect(body: &[Inst], see: &mut impl FnMut(BufferId, Elem)) {
+    for inst in body {
+        if let Some((elem, at)) = inst.access() {
+            see(at.buffer, elem);
+        }
+        collect(inst.body(), see);
+    }
+}
+
+/// The first byte offset at which two results differ, with both elements as text. In an f32
+/// buffer any NaN equals any NaN; all else is compared by bits.
+pub fn first_difference(elem: Option<Elem>, left: &[u8], right: &[u8]) -> Option<String> {
+    if left == right {
+        return None;
+    }
+    if left.len() != right.len() {
+        return Some(format!("{} bytes and {} bytes", left.len(), right.len()));
+    }
+    let (left, right) = (left.chunks(4), right.chunks(4));
+    let mut words = left.zip(right).enumerate();
+    words.find_map(|(position, (a, b))| {
+        if a == b {
+            return None;
+        }
+        let offset = 4 * position;
+        let (Ok(x), Ok(y)) = (a.try_into(), b.try_into()) else {
+            return Some(format!("at byte {offset}: {a:02x?} and {b:02x?}"));
+        };
+        let (x, y) = (u32::from_le_bytes(x), u32::from_le_bytes(y));
+        let (p, q) = (f32::from_bits(x), f32::from_bits(y));
+        let same = elem == Some(Elem::F32) && p.is_nan() && q.is_nan();
+        (!same).then(|| format!("at byte {offset}: {x:#010x} ({p:?}) and {y:#010x} ({q:?})"))
+    })
+}
