@@ -41,12 +41,15 @@
 //! Text goes through four stages, each of which sees only sound output of the one before: bytes
 //! are scanned (`scan`: size, encoding, characters, nesting), parsed by a pest grammar to an
 //! [`ast`] (`parser`: all syntax errors), checked (`check`: all errors of meaning) and held as a
-//! [`Model`], the only type that the compiler sees. [`print()`] is the way back.
+//! [`Model`], the only type that the compiler sees. [`print()`] is the way back; [`format()`] lays
+//! a text out anew, comments and all. Both leave the layout to `layout`.
 //! The language itself is defined in `specs/language.md`.
 
 pub mod ast;
 mod check;
 mod diagnostic;
+mod format;
+mod layout;
 pub mod model;
 mod number;
 mod parser;
@@ -61,6 +64,7 @@ pub use diagnostic::{Code, Diagnostic, Span};
 pub use model::Model;
 pub use print::print;
 pub use scan::{MAX_NESTING, MAX_SOURCE_BYTES};
+pub use suggest::nearest_name;
 
 use source::Source;
 
@@ -93,6 +97,28 @@ pub fn parse(source: &str, file: &str) -> Result<Vec<Model>, Vec<Diagnostic>> {
 pub fn parse_bytes(bytes: &[u8], file: &str) -> Result<Vec<Model>, Vec<Diagnostic>> {
     let text = scan::decode(bytes, file)?;
     parse(text, file)
+}
+
+/// A description in canonical form: the same models, the same comments in the same order, laid
+/// out as `specs/language.md` says. What a description means is not looked at, and a canonical
+/// description comes back as it is. Lines end with a line feed.
+///
+/// # Errors
+/// Wrong characters, syntax errors, parts of the language that are not there yet, and a canonical
+/// form of more than [`MAX_SOURCE_BYTES`].
+pub fn format(source: &str, file: &str) -> Result<String, Vec<Diagnostic>> {
+    let ast = parse_ast(source, file)?;
+    let text = format::format(&ast).map_err(|problems| ast.source.diagnose(problems))?;
+    scan::check_size(text.len(), file)?;
+    Ok(text)
+}
+
+/// [`format()`] of a file's bytes, as [`parse_bytes`] takes them.
+///
+/// # Errors
+/// As [`format()`]; one diagnostic where the bytes are too many or not UTF-8.
+pub fn format_bytes(bytes: &[u8], file: &str) -> Result<String, Vec<Diagnostic>> {
+    format(scan::decode(bytes, file)?, file)
 }
 
 /// The description as written, for `dump --stage ast`: print it by its `Display`.

@@ -136,8 +136,14 @@ impl<'s> Builder<'s> {
     }
 
     fn value(&mut self, pair: Pair<'s, Rule>) -> Value<'s> {
-        let span = span(&pair);
+        let mut span = span(&pair);
         let mut terms = pair.into_inner();
+        // A comment behind a value belongs to the pairs of the value and of its last word.
+        if let Some(last) = terms.clone().next_back() {
+            let last =
+                if last.as_rule() == Rule::word { last.into_inner().next() } else { Some(last) };
+            span.end = last.map_or(span.end, |last| last.as_span().end());
+        }
         let kind = match (terms.next(), terms.next()) {
             (Some(term), None) => self.term(term),
             _ => ValueKind::Arithmetic,

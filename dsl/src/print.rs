@@ -1,57 +1,44 @@
 //! The canonical text of a model: every value written out, one form for each.
 
-use std::fmt::Write;
-
+use crate::layout::{self, Brackets, Item, ItemKind, Piece, Value};
 use crate::model::{Model, Sharing};
 use crate::number::{group_digits, grouped};
-
-/// Entries of an `order` on one line.
-const ORDER_LINE: usize = 24;
 
 /// A model as text that [`parse`](crate::parse) reads back to an equal model. Nothing is left
 /// to a default, and a derived model stands alone.
 pub fn print(model: &Model) -> String {
     let Model { name, vocab, context, width, depth, block, tied, sharing, storage } = model;
-    let [vocab, context, width, depth] = [vocab, context, width, depth].map(|&n| grouped(n.into()));
-    let attention = format!(
-        "gqa(heads: {}, kv_heads: {}, head_dim: {})",
-        grouped(block.heads.into()),
-        grouped(block.kv_heads.into()),
-        grouped(block.head_dim.into())
-    );
-    let eps = real(&format!("{:?}", block.norm_eps));
-    let theta = real(&format!("{:?}", block.rope_theta));
-    let hidden = grouped(block.ffn_hidden.into());
-    let tied = if *tied { "tied" } else { "untied" };
-    let sharing = sharing_text(sharing);
-    format!(
-        "\
-model {name} {{
-    vocab    {vocab}
-    context  {context}
-    width    {width}
-    depth    {depth}
-
-    block {{
-        norm       rms(eps: {eps})
-        attention  {attention}
-        position   rope(theta: {theta})
-        ffn        swiglu(hidden: {hidden})
-    }}
-
-    embeddings  {tied}
-    sharing     {sharing}
-
-    storage {{
-        blocks       {}
-        embeddings   {}
-        kv_cache     {}
-        activations  {}
-    }}
-}}
-",
-        storage.blocks, storage.embeddings, storage.kv_cache, storage.activations
-    )
+    let count = |key, n: u32| Item::entry(key, grouped(n.into()));
+    let [heads, kv_heads, head_dim] =
+        [block.heads, block.kv_heads, block.head_dim].map(|n| grouped(n.into()));
+    let attention = format!("gqa(heads: {heads}, kv_heads: {kv_heads}, head_dim: {head_dim})");
+    let shape = vec![
+        Item::entry("norm", format!("rms(eps: {})", real(&format!("{:?}", block.norm_eps)))),
+        Item::entry("attention", attention),
+        Item::entry(
+            "position",
+            format!("rope(theta: {})", real(&format!("{:?}", block.rope_theta))),
+        ),
+        Item::entry("ffn", format!("swiglu(hidden: {})", grouped(block.ffn_hidden.into()))),
+    ];
+    let tensors = vec![
+        Item::entry("blocks", storage.blocks.to_string()),
+        Item::entry("embeddings", storage.embeddings.to_string()),
+        Item::entry("kv_cache", storage.kv_cache.to_string()),
+        Item::entry("activations", storage.activations.to_string()),
+    ];
+    let embeddings = Item::entry("embeddings", if *tied { "tied" } else { "untied" });
+    let body = vec![
+        count("vocab", *vocab),
+        count("context", *context),
+        count("width", *width),
+        count("depth", *depth),
+        Item::section("block", shape),
+        Item { blank_before: true, ..embeddings },
+        Item::new(false, ItemKind::Entry { key: "sharing", value: sharing_value(sharing) }),
+        Item::section("storage", tensors),
+    ];
+    layout::text(&[Item::section(format!("model {name}"), body)])
 }
 
 /// The shortest text that reads back to the same real: Rust's `Debug`, with the fraction of a
@@ -63,24 +50,20 @@ fn real(debug: &str) -> String {
     }
 }
 
-fn sharing_text(sharing: &Sharing) -> String {
+fn sharing_value(sharing: &Sharing) -> Value<'static> {
+    let times = |name, n: &u32| Value::Atom(format!("{name}({})", grouped((*n).into())).into());
     match sharing {
-        Sharing::None => "none".into(),
-        Sharing::Immediate(n) => format!("immediate({})", grouped((*n).into())),
-        Sharing::Loop(n) => format!("loop({})", grouped((*n).into())),
-        Sharing::Reverse => "reverse".into(),
+        Sharing::None => Value::Atom("none".into()),
+        Sharing::Immediate(n) => times("immediate", n),
+        Sharing::Loop(n) => times("loop", n),
+        Sharing::Reverse => Value::Atom("reverse".into()),
         Sharing::Order(order) => {
-            let mut text = "order [".to_owned();
-            for (at, block) in order.iter().enumerate() {
-                let separator = match at {
-                    0 => "",
-                    _ if at.is_multiple_of(ORDER_LINE) => ",\n        ",
-                    _ => ", ",
-                };
-                // Writing to a String cannot fail.
-                let _ = write!(text, "{separator}{}", grouped((*block).into()));
+            let item = |block: &u32| Piece::Item(Value::Atom(grouped((*block).into()).into()));
+            Value::List {
+                head: "order".into(),
+                brackets: Brackets::Square,
+                pieces: order.iter().map(item).collect(),
             }
-            text + "]"
         }
     }
 }

@@ -140,6 +140,16 @@ fn too_deep(text: &str) -> Option<Problem> {
     None
 }
 
+/// Each comment of a text, from its `//` to the end of its line.
+pub(crate) fn comments(text: &str) -> impl Iterator<Item = Span> {
+    let mut rest = characters(text).peekable();
+    std::iter::from_fn(move || {
+        let (start, ..) = rest.find(|(.., comment)| *comment)?;
+        while rest.next_if(|(.., comment)| *comment).is_some() {}
+        Some(Span { start, end: rest.peek().map_or(text.len(), |(at, ..)| *at) })
+    })
+}
+
 /// Offset and value of each character, and whether it belongs to a comment.
 fn characters(text: &str) -> impl Iterator<Item = (usize, char, bool)> {
     let mut comment = false;

@@ -5,8 +5,8 @@ use crate::number::grouped;
 /// Longest name that is compared: longer ones are no slip of the finger.
 const MAX_NAME: usize = 32;
 
-/// The known name that `name` is most likely a slip of.
-pub(crate) fn nearest_name<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+/// The known name that `name` is most likely a slip of, if it is near to any.
+pub fn nearest_name<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     if name.len() > MAX_NAME {
         return None;
     }

@@ -232,7 +232,8 @@ impl Rules<'_> {
         whole.then(|| order.iter().map(|(block, _)| *block).collect())
     }
 
-    /// A group cuts each row of the matrices of its class into whole groups.
+    /// A group cuts each row of the matrices of its class into whole groups, and is one that there
+    /// are kernels for.
     fn groups(
         &mut self,
         class: &str,
@@ -249,17 +250,26 @@ impl Rules<'_> {
             .filter(|(_, k)| !k.is_multiple_of(group))
             .map(|(name, k)| format!("rows of {} ({name})", grouped(k.into())))
             .collect();
-        if cut.is_empty() {
-            return Some(storage);
-        }
-        let message = format!("{class}: groups of {group} do not divide {}", join(&cut, "and"));
-        let common = known().fold(0, |common, (_, k)| gcd(common, k));
-        let fitting: Vec<u32> =
-            divisors(common).into_iter().filter(|g| *g <= words::GROUP.max).collect();
-        let near = join_numbers(&nearest(&fitting, group, 4), "or");
+        let usual = words::DEFAULT_GROUP;
         let causes = [slot.span()].into_iter().chain(causes.iter().copied());
-        self.report(causes, Code::Group, message, format!("a group of {near} divides all rows"));
-        None
+        let fits = known().all(|(_, k)| k.is_multiple_of(usual));
+        let hint = match fits {
+            true => format!("write `group: {usual}`, which divides all rows"),
+            false => format!(
+                "{usual} is the only group so far: give it rows that it divides, or use `f16`"
+            ),
+        };
+        if !cut.is_empty() {
+            let message = format!("{class}: groups of {group} do not divide {}", join(&cut, "and"));
+            self.report(causes, Code::Group, message, hint);
+            None
+        } else if group != usual {
+            let message = format!("{class}: a group of {group} is not supported yet");
+            self.report(causes, Code::NotYet, message, hint);
+            None
+        } else {
+            Some(storage)
+        }
     }
 
     fn parameters(&mut self, draft: &Draft, model: &Model) {
@@ -299,8 +309,4 @@ fn heads_hint(code: Code, width: u32, heads: u32) -> String {
         }
         _ => format!("use {} heads, or give head_dim itself", join_numbers(&near, "or")),
     }
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -51,7 +51,9 @@ fn parameters_are_those_published() {
 #[test]
 fn every_example_is_in_the_table_and_named_after_its_file() {
     for file in sources("thin") {
-        let name = file.path.strip_prefix("examples/").unwrap().strip_suffix(".thin").unwrap();
+        let name = file.path.strip_prefix("examples/").and_then(|name| name.strip_suffix(".thin"));
+        // Folders hold models of examples of other things.
+        let Some(name) = name.filter(|name| !name.contains('/')) else { continue };
         assert!(PUBLISHED.iter().any(|row| row.0 == name), "{name} is not in the table");
         assert_eq!(example(name).name, name.replace(['-', '.'], "_"));
     }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use deepthin_dsl::{Code, MAX_NESTING, MAX_SOURCE_BYTES, parse, parse_ast, parse_bytes, print};
+use deepthin_dsl::{
+    Code, MAX_NESTING, MAX_SOURCE_BYTES, format, parse, parse_ast, parse_bytes, print,
+};
 use proptest::prelude::*;
 
 use super::{WHOLE, errors};
@@ -37,7 +39,19 @@ fn answer(bytes: &[u8]) {
         && let Ok(ast) = parse_ast(text, "f.thin")
     {
         assert_eq!(ast.to_string().lines().count() == 0, ast.models.is_empty());
+        canonical(text);
     }
+}
+
+/// The canonical form of a readable text is its own and means the same, whatever that is.
+fn canonical(text: &str) {
+    let Ok(formatted) = format(text, "f.thin") else { return };
+    assert_eq!(format(&formatted, "f.thin").as_ref(), Ok(&formatted), "{text}");
+    let nodes = |text: &str| -> Vec<String> {
+        let ast = parse_ast(text, "f.thin").unwrap().to_string();
+        ast.lines().map(|line| line.split(" @ ").next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(nodes(&formatted), nodes(text));
 }
 
 /// The refusal of a text, in time.

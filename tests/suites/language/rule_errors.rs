@@ -39,11 +39,11 @@ fn heads() {
             error[D0021]: m.thin:13:22: blocks: groups of 32 do not divide rows of 577 (width)
                   storage { blocks q4(group: 32)  embeddings q8(group: 32) }
                                    ^^^^^^^^^^^^^
-            help: a group of 1 divides all rows
+            help: 32 is the only group so far: give it rows that it divides, or use `f16`
             error[D0021]: m.thin:13:48: embeddings: groups of 32 do not divide rows of 577 (width)
                   storage { blocks q4(group: 32)  embeddings q8(group: 32) }
                                                              ^^^^^^^^^^^^^
-            help: a group of 1 or 577 divides all rows
+            help: 32 is the only group so far: give it rows that it divides, or use `f16`
             error[D0010]: m.thin:1:7: model `m` lacks `heads`
               model m {
                     ^
@@ -169,6 +169,7 @@ fn storage_groups() {
         [
             ("q4(group: 32)", "q4(group: 40)"),
             ("q8(group: 32)", "q8(128)"),
+            ("q8(group: 32)", "q8(group: 64)"),
             ("hidden: 1_536", "hidden: 1_500"),
             ("q4(group: 32)", "q5(group: 32)"),
             ("q4(group: 32)", "f32(3)"),
@@ -177,15 +178,19 @@ fn storage_groups() {
             error[D0021]: m.thin:13:22: blocks: groups of 40 do not divide rows of 576 (width), rows of 576 (heads * head_dim) and rows of 1_536 (hidden)
                   storage { blocks q4(group: 40)  embeddings q8(group: 32) }
                                    ^^^^^^^^^^^^^
-            help: a group of 24, 32, 48 or 64 divides all rows
+            help: write `group: 32`, which divides all rows
             error[D0021]: m.thin:13:48: embeddings: groups of 128 do not divide rows of 576 (width)
                   storage { blocks q4(group: 32)  embeddings q8(128) }
                                                              ^^^^^^^
-            help: a group of 72, 96, 144 or 192 divides all rows
+            help: write `group: 32`, which divides all rows
+            error[D0018]: m.thin:13:48: embeddings: a group of 64 is not supported yet
+                  storage { blocks q4(group: 32)  embeddings q8(group: 64) }
+                                                             ^^^^^^^^^^^^^
+            help: write `group: 32`, which divides all rows
             error[D0021]: m.thin:13:22: blocks: groups of 32 do not divide rows of 1_500 (hidden)
                   storage { blocks q4(group: 32)  embeddings q8(group: 32) }
                                    ^^^^^^^^^^^^^
-            help: a group of 3, 4, 6 or 12 divides all rows
+            help: 32 is the only group so far: give it rows that it divides, or use `f16`
             error[D0011]: m.thin:13:22: `blocks` takes `f32`, `f16`, `bf16`, `q8(group: 32)` or `q4(group: 32)`, found `q5(..)`
                   storage { blocks q5(group: 32)  embeddings q8(group: 32) }
                                    ^^
@@ -249,11 +254,11 @@ fn a_derived_model_answers_for_itself() {
             error[D0021]: m.thin:15:21: blocks: groups of 32 do not divide rows of 600 (width)
               model n = m { width 600 }
                                   ^^^
-            help: a group of 6, 8, 12 or 24 divides all rows
+            help: 32 is the only group so far: give it rows that it divides, or use `f16`
             error[D0021]: m.thin:15:21: embeddings: groups of 32 do not divide rows of 600 (width)
               model n = m { width 600 }
                                   ^^^
-            help: a group of 24, 25, 30 or 40 divides all rows
+            help: 32 is the only group so far: give it rows that it divides, or use `f16`
             error[D0019]: m.thin:16:35: sharing applies 8_000 blocks, the limit is 4_096
               model o = m { depth 4_000 sharing reverse }
                                                 ^^^^^^^
