@@ -25,6 +25,7 @@ pub mod memory;
 pub mod program;
 pub mod sampler;
 pub mod session;
+mod sync;
 pub mod text;
 pub mod threads;
 pub mod tokenizer;

@@ -5,15 +5,18 @@
 //! then sleep. More threads than cores work, slowly: a waiting thread soon gives up its core.
 #![expect(unsafe_code, reason = "a job borrows from the caller's stack; the pool outlives no job")]
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use crate::sync::{
+    Arc, AtomicBool, AtomicU32, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering,
+    spin_loop, yield_now,
+};
+use std::sync::PoisonError;
 use thiserror::Error;
 
 /// Spins before a waiting thread yields, and yields before it sleeps. A barrier crossing takes
-/// some tens of nanoseconds when everyone is running, a step some tens of microseconds.
-const SPINS: u32 = 4_000;
-const YIELDS: u32 = 40;
+/// some tens of nanoseconds when everyone is running, a step some tens of microseconds. To the
+/// model checker one look while awake is as good as many.
+const SPINS: u32 = if cfg!(loom) { 1 } else { 4_000 };
+const YIELDS: u32 = if cfg!(loom) { 0 } else { 40 };
 
 /// Most threads of a pool.
 pub const MAX_THREADS: usize = 1024;
@@ -65,28 +68,30 @@ impl Gate {
             if self.generation.load(Ordering::Acquire) != seen {
                 return;
             }
-            std::hint::spin_loop();
+            spin_loop();
         }
         for _ in 0..YIELDS {
             if self.generation.load(Ordering::Acquire) != seen {
                 return;
             }
-            std::thread::yield_now();
+            yield_now();
         }
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
-        while self.generation.load(Ordering::SeqCst) == seen {
+        self.sleepers.fetch_add(1, Ordering::Relaxed);
+        // Adding nothing reads like a load, and takes its place in the order of all additions:
+        // `open` comes later and sees the sleeper, or came earlier and is seen here.
+        while self.generation.fetch_add(0, Ordering::AcqRel) == seen {
             guard = self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
-        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        self.sleepers.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Lets everyone through who waits on the present generation.
     fn open(&self) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
-        // A sleeper counts itself under the lock before it looks at the generation, so that
-        // either it is seen here or it sees the new generation.
-        if self.sleepers.load(Ordering::SeqCst) != 0 {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        if self.sleepers.load(Ordering::Relaxed) != 0 {
+            // A sleeper holds the lock from its last look at the generation until it waits:
+            // behind the lock it either waits, and wakes up now, or has seen the generation.
             drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
             self.changed.notify_all();
         }
@@ -179,7 +184,7 @@ impl Pool {
         let mut pool = Pool { shared, workers: Vec::with_capacity(threads - 1) };
         for thread in 1..threads {
             let shared = Arc::clone(&pool.shared);
-            let spawned = std::thread::Builder::new()
+            let spawned = Builder::new()
                 .name(format!("deepthin-{thread}"))
                 .spawn(move || work(&shared, thread, threads));
             match spawned {
@@ -233,7 +238,7 @@ impl Drop for ExitOnPanic {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
+        self.shared.stop.store(true, Ordering::Relaxed);
         self.shared.start.open();
         for handle in self.workers.drain(..) {
             // Workers end normally or end the process: there is no panic to pass on.
@@ -247,7 +252,7 @@ fn work(shared: &Shared, thread: usize, threads: usize) {
     loop {
         shared.start.wait(seen);
         seen = seen.wrapping_add(1);
-        if shared.stop.load(Ordering::SeqCst) {
+        if shared.stop.load(Ordering::Relaxed) {
             return;
         }
         let job = *shared.job.lock().unwrap_or_else(PoisonError::into_inner);

@@ -108,6 +108,40 @@ fn threads_that_wait_long_wake_up() {
     }
 }
 
+/// Thousands of generations of every gate: jobs that follow at once, after a yield or after a
+/// sleep, on threads that do the same before each barrier, more of them than there are cores. The
+/// model checker sees all orders of a few steps; this sees a few orders of very many.
+#[test]
+fn thousands_of_jobs_in_random_order() {
+    let linger = |random: u64| match random % 97 {
+        0 => thread::sleep(Duration::from_micros(random / 97 % 300)),
+        1..=9 => thread::yield_now(),
+        10..=19 => assert!((0..random / 97 % 5000).all(|i| black_box(i) < 5000)),
+        _ => (),
+    };
+    for (threads, jobs) in [(2, 4000), (3, 3000), (7, 1200), (19, 400)] {
+        let mut pool = Pool::new(threads).unwrap();
+        let slots = counters(threads);
+        for job in 0..jobs {
+            let random = |thread: u64, barrier: u64| {
+                let mixed = (job * 64 + thread * 2 + barrier).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 24
+            };
+            linger(random(31, 0));
+            let expected = u32::try_from(job).unwrap() + 1;
+            pool.run(&|worker: &Worker<'_>| {
+                linger(random(worker.thread as u64, 0));
+                slots[worker.thread].store(expected, Ordering::Relaxed);
+                worker.barrier();
+                let all_wrote = slots.iter().all(|slot| slot.load(Ordering::Relaxed) == expected);
+                assert!(all_wrote, "job {job} on {threads} threads");
+                linger(random(worker.thread as u64, 1));
+                worker.barrier();
+            });
+        }
+    }
+}
+
 #[test]
 fn an_idle_pool_takes_the_next_job() {
     let mut pool = Pool::new(4).unwrap();
