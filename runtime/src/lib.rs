@@ -18,6 +18,7 @@
 //! | [`tokenizer`] | byte-level BPE from a file's own metadata |
 //! | [`sampler`] | from logits to a token |
 //! | [`text`] | from token bytes to whole code points |
+//! | [`shown`] | names and texts from outside, as messages show them |
 
 pub mod abi;
 pub mod gguf;
@@ -25,6 +26,7 @@ pub mod memory;
 pub mod program;
 pub mod sampler;
 pub mod session;
+pub mod shown;
 mod sync;
 pub mod text;
 pub mod threads;

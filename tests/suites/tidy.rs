@@ -25,7 +25,6 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("compiler/src/codegen/jit.rs", "turns finished code into callable functions"),
     ("compiler/src/interp/kernel_code.rs", "lets a session call interpreted kernels"),
     ("runtime/src/abi.rs", "calls kernels"),
-    ("runtime/src/gguf/mapping.rs", "maps files and releases their pages"),
     ("runtime/src/memory.rs", "allocates the arena"),
     ("runtime/src/session.rs", "hands buffers to kernels"),
     ("runtime/src/threads.rs", "shares a step between threads"),

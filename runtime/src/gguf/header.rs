@@ -1,6 +1,8 @@
-//! The first 24 bytes of a GGUF file, and the names of what may stand there instead.
+//! The first 24 bytes of a GGUF file.
 
-use super::error::{Fault, Foreign, GgufError};
+use super::error::GgufError;
+use super::fault::Fault;
+use super::foreign::Foreign;
 use super::reader::{Place, Reader};
 
 /// The first four bytes of every GGUF file.
@@ -27,10 +29,11 @@ impl Header {
 
     /// Reads the header of a file from its first byte on.
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Header, GgufError> {
-        let start = reader.rest();
+        let start = reader.peek()?;
         let head = start.get(..MAGIC.len()).unwrap_or(start);
         if !MAGIC.starts_with(head) {
-            return Err(reader.fail(0, Fault::Foreign(recognize(start))));
+            let foreign = Foreign::recognize(start);
+            return Err(reader.fail(0, Fault::Foreign(foreign)));
         }
         if reader.file_len() < HEADER_BYTES {
             let fault = Fault::Truncated {
@@ -56,35 +59,5 @@ impl Header {
         let tensors = reader.u64(Place::Header)?;
         let keys = reader.u64(Place::Header)?;
         Ok(Header { version, tensors, keys })
-    }
-}
-
-/// Names what begins with other bytes than the magic.
-fn recognize(start: &[u8]) -> Foreign {
-    const OLD: [&[u8]; 6] = [b"ggml", b"lmgg", b"ggmf", b"fmgg", b"ggjt", b"tjgg"];
-    let text = start.trim_ascii_start();
-    let is_tag =
-        |tag: &[u8]| text.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag));
-    if start.starts_with(b"PK") {
-        Foreign::Zip
-    } else if is_tag(b"<!doctype") || is_tag(b"<html") || is_tag(b"<?xml") {
-        Foreign::Html
-    } else if start.starts_with(b"version https://git-lfs") {
-        Foreign::GitLfs
-    } else if start
-        .get(..4)
-        .is_some_and(|magic| OLD.iter().any(|old| magic.eq_ignore_ascii_case(old)))
-    {
-        Foreign::OldGgml
-    } else if start.starts_with(b"FUGG") {
-        Foreign::Reversed
-    } else if start.get(8) == Some(&b'{') {
-        Foreign::Safetensors
-    } else {
-        let mut magic = [0; 4];
-        for (to, from) in magic.iter_mut().zip(start) {
-            *to = *from;
-        }
-        Foreign::Unknown(magic)
     }
 }

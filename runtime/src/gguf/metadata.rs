@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::error::{Fault, GgufError};
+use super::error::GgufError;
+use super::fault::Fault;
 use super::reader::{Place, Reader};
 use super::value::{Array, Strings, Value};
 
@@ -107,6 +108,23 @@ impl Metadata {
         })
     }
 
+    /// The whole number of a key, of whatever width, if the key is there.
+    pub fn count(&self, key: &str) -> Result<Option<u64>, GgufError> {
+        self.typed(key, "a whole number", |value| match value {
+            Value::U8(number) => Some(u64::from(*number)),
+            Value::U16(number) => Some(u64::from(*number)),
+            Value::U32(number) => Some(u64::from(*number)),
+            Value::U64(number) => Some(*number),
+            Value::I8(number) => u64::try_from(*number).ok(),
+            Value::I16(number) => u64::try_from(*number).ok(),
+            Value::I32(number) => u64::try_from(*number).ok(),
+            Value::I64(number) => u64::try_from(*number).ok(),
+            Value::F32(_) | Value::F64(_) | Value::Bool(_) | Value::String(_) | Value::Array(_) => {
+                None
+            }
+        })
+    }
+
     /// The error for a key that has to be there and is not.
     pub fn missing(&self, key: &str) -> GgufError {
         GgufError::new(&self.path, None, Fault::MissingKey(key.to_owned()))
@@ -150,28 +168,28 @@ impl Metadata {
         for index in 0..count {
             let key_offset = reader.offset();
             let key = read_key(reader, index)?;
-            let first = *metadata.by_key.entry(key.to_owned()).or_insert(index);
+            let first = *metadata.by_key.entry(key.clone()).or_insert(index);
             if first != index {
-                let fault = Fault::DuplicateKey { key: key.to_owned(), first, second: index };
+                let fault = Fault::DuplicateKey { key, first, second: index };
                 return Err(reader.fail(key_offset, fault));
             }
             let offset = reader.offset();
-            let value = Value::read(reader, Place::Value(key))?;
-            metadata.pairs.push(Pair { key: key.to_owned(), value, offset });
+            let value = Value::read(reader, Place::Value(&key))?;
+            metadata.pairs.push(Pair { key, value, offset });
         }
         Ok(metadata)
     }
 }
 
 /// A key: printable ASCII, of a length within the format's bounds.
-fn read_key<'a>(reader: &mut Reader<'a>, index: usize) -> Result<&'a str, GgufError> {
+fn read_key(reader: &mut Reader<'_>, index: usize) -> Result<String, GgufError> {
     let offset = reader.offset();
     let length = reader.u64(Place::Key(index))?;
     if length == 0 || (length > MAX_KEY_BYTES && length <= reader.remaining()) {
         return Err(reader.fail(offset, Fault::KeyLength { index, length }));
     }
     let start = reader.offset();
-    let key = reader.str_of(offset, length, Place::Key(index))?;
+    let key = reader.string_of(offset, length, Place::Key(index))?;
     match key.bytes().enumerate().find(|(_, byte)| !byte.is_ascii_graphic()) {
         Some((at, byte)) => Err(reader.fail(start + at as u64, Fault::KeyByte { index, byte })),
         None => Ok(key),

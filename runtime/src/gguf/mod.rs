@@ -4,38 +4,42 @@
 //! counts of tensors and of keys; the key-value pairs; the descriptions of the tensors; padding to
 //! the alignment; the tensors' bytes. The format is defined in ggml's `docs/gguf.md`.
 //!
-//! The file is not trusted. Everything that precedes the tensors' bytes is read once, checked, and
-//! copied at [`Gguf::open`]: each count is compared with the bytes that are left before anything
-//! is allocated for it, all sums are checked, arrays nest four levels at most, names are unique,
-//! and every tensor lies within the file and beside the others. So what a [`Gguf`] answers after
-//! that needs no doubt, but for the values of the weights themselves. Errors say where in the file
-//! they lie, what stands there, what was expected, and what to do about it.
+//! The file is not trusted. Everything that precedes the tensors' bytes is read once and checked
+//! at [`Gguf::open`]: each count is compared with the bytes that are left before anything is
+//! allocated for it, all sums are checked, arrays nest four levels at most, names are unique, and
+//! every tensor lies within the file and beside the others. So what a [`Gguf`] answers after that
+//! needs no doubt, but for the values of the weights themselves. Errors say where in the file they
+//! lie, what stands there and what was expected; [`GgufError::fix`] says what to do about it.
 //!
-//! The tensors' bytes stay where they are, in a memory map. Whoever copies them out, tensor by
-//! tensor, calls [`Gguf::release`] after each, and the process never holds more than one of them.
+//! The tensors' bytes stay in the file. [`Gguf::read`] copies those of one tensor, so that a
+//! process that takes them one by one never holds more than one of them. A file that is cut short
+//! or written to meanwhile is an error of `read`, or of [`Gguf::check_unchanged`] after the last.
 //! Element types without kernels are no error until [`Gguf::check_supported`] is asked, so that a
 //! file can be looked at whatever it holds.
 
 mod error;
+mod fault;
+mod foreign;
 mod header;
-mod mapping;
+mod input;
 mod metadata;
 mod reader;
 mod tensor;
 mod types;
 mod value;
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-pub use error::{Fault, Foreign, GgufError, GgufErrorKind};
+pub use error::{GgufError, GgufErrorKind};
+pub use fault::Fault;
+pub use foreign::Foreign;
 pub use metadata::Metadata;
 pub use tensor::TensorInfo;
 pub use types::GgmlType;
 pub use value::{Array, Strings, Value, ValueType};
 
 use header::Header;
-use mapping::Mapping;
+use input::Input;
 use reader::Reader;
 use tensor::Tensors;
 
@@ -48,21 +52,26 @@ const DEFAULT_ALIGNMENT: u32 = 32;
 /// The key that counts the files of a model in several files.
 const SPLIT_KEY: &str = "split.count";
 
-/// An open GGUF file: checked metadata, checked tensor descriptions, mapped weights.
+/// The key that numbers them, from 0.
+const SPLIT_INDEX_KEY: &str = "split.no";
+
+/// Bytes of two tensors that are compared at a time.
+const COMPARED_BYTES: usize = 1 << 16;
+
+/// An open GGUF file: checked metadata, checked tensor descriptions, weights to be read.
 #[derive(Debug)]
 pub struct Gguf {
-    path: PathBuf,
-    mapping: Mapping,
+    input: Input,
     version: u32,
     metadata: Metadata,
     tensors: Tensors,
 }
 
 impl Gguf {
-    /// Maps the file at `path` and checks all of it but the weights' values.
+    /// Opens the file at `path` and checks all of it but the weights' values.
     pub fn open(path: &Path) -> Result<Gguf, GgufError> {
-        let mapping = Mapping::open(path)?;
-        let mut reader = Reader::new(path, mapping.bytes());
+        let input = Input::open(path)?;
+        let mut reader = Reader::new(&input);
         let header = Header::read(&mut reader)?;
         let metadata =
             Metadata::read(&mut reader, path.to_path_buf(), header.keys, Header::KEYS_OFFSET)?;
@@ -70,12 +79,12 @@ impl Gguf {
         check_whole(&metadata)?;
         let tensors =
             Tensors::read(&mut reader, header.tensors, Header::TENSORS_OFFSET, alignment)?;
-        Ok(Gguf { path: path.to_path_buf(), version: header.version, mapping, metadata, tensors })
+        Ok(Gguf { input, version: header.version, metadata, tensors })
     }
 
     /// The path the file was opened by.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.input.path()
     }
 
     /// The version of the format: 2 or 3.
@@ -83,9 +92,9 @@ impl Gguf {
         self.version
     }
 
-    /// Bytes of the whole file.
+    /// Bytes of the whole file when it was opened.
     pub fn file_len(&self) -> u64 {
-        self.mapping.bytes().len() as u64
+        self.input.len()
     }
 
     /// Bytes after the last tensor that belong to nothing; 0 in a sound file.
@@ -114,28 +123,59 @@ impl Gguf {
             return Ok(());
         }
         let fault = Fault::UnsupportedType { name: tensor.name.clone(), kind: tensor.kind };
-        Err(GgufError::new(&self.path, Some(tensor.offset), fault))
+        Err(GgufError::new(self.path(), Some(tensor.offset), fault))
     }
 
-    /// The bytes of a tensor of this file, rows one after the other.
+    /// Reads the bytes of a tensor of this file, rows one after the other.
     ///
-    /// A tensor of another file may lie outside of this one: it has no bytes here.
-    pub fn bytes(&self, tensor: &TensorInfo) -> &[u8] {
-        span(tensor).and_then(|span| self.mapping.bytes().get(span)).unwrap_or_default()
+    /// # Errors
+    /// A file that was cut since it was opened, or cannot be read; no memory for the tensor.
+    pub fn read(&self, tensor: &TensorInfo) -> Result<Vec<u8>, GgufError> {
+        let (len, at) = (tensor.byte_len(), Some(tensor.offset));
+        let no_memory = || {
+            let fault = Fault::Memory { name: tensor.name.clone(), bytes: len };
+            GgufError::new(self.path(), at, fault)
+        };
+        let len = usize::try_from(len).map_err(|_| no_memory())?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| no_memory())?;
+        bytes.resize(len, 0);
+        self.input.read(tensor.offset, &mut bytes)?;
+        Ok(bytes)
     }
 
-    /// Gives back the memory that reading a tensor's bytes took. They can be read again.
-    pub fn release(&self, tensor: &TensorInfo) {
-        if let Some(span) = span(tensor) {
-            self.mapping.release(span);
+    /// Whether two tensors of this file are of one type and shape and have the same bytes.
+    ///
+    /// # Errors
+    /// As [`Gguf::read`].
+    pub fn are_equal(&self, a: &TensorInfo, b: &TensorInfo) -> Result<bool, GgufError> {
+        if (a.kind, &a.dims) != (b.kind, &b.dims) {
+            return Ok(false);
         }
+        let mut buffers = [vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]];
+        let mut done = 0;
+        while done < a.byte_len() {
+            let left = usize::try_from(a.byte_len() - done).unwrap_or(usize::MAX);
+            let count = left.min(COMPARED_BYTES);
+            let [first, second] = buffers.each_mut().map(|buffer| &mut buffer[..count]);
+            self.input.read(a.offset.saturating_add(done), first)?;
+            self.input.read(b.offset.saturating_add(done), second)?;
+            if first != second {
+                return Ok(false);
+            }
+            done += count as u64;
+        }
+        Ok(true)
     }
-}
 
-/// A tensor's place in memory, where addresses are wide enough for it.
-fn span(tensor: &TensorInfo) -> Option<Range<usize>> {
-    let range = tensor.range();
-    Some(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
+    /// Refuses the file if it was written to since it was opened: then bytes that were read
+    /// before and after need not belong together.
+    ///
+    /// # Errors
+    /// A file of another length or time of change.
+    pub fn check_unchanged(&self) -> Result<(), GgufError> {
+        self.input.check_unchanged()
+    }
 }
 
 /// The alignment of the tensors: a power of two from 8 to 65536.
@@ -150,10 +190,13 @@ fn alignment(metadata: &Metadata) -> Result<u64, GgufError> {
 
 /// Refuses one file of a model in several.
 fn check_whole(metadata: &Metadata) -> Result<(), GgufError> {
-    match metadata.get(SPLIT_KEY) {
-        Some(&Value::U16(count)) if count > 1 => {
-            Err(metadata.fail(SPLIT_KEY, Fault::Split { count }))
-        }
-        _ => Ok(()),
+    let count = metadata.count(SPLIT_KEY)?.unwrap_or(1);
+    if count <= 1 {
+        return Ok(());
     }
+    let part = match metadata.count(SPLIT_INDEX_KEY)? {
+        Some(index) => format!("file {}", index.saturating_add(1)),
+        None => "one".to_owned(),
+    };
+    Err(metadata.fail(SPLIT_KEY, Fault::Split { part, count }))
 }

@@ -1,10 +1,22 @@
 //! A cursor over untrusted little-endian bytes: every length is compared with what is left
 //! before it is used, and every error carries the offset of the field that is wrong.
+//!
+//! What is taken is a copy, and checked as such: bytes that another process changes in the file
+//! meanwhile are either those from before or those from after.
 
 use std::fmt;
-use std::path::Path;
+use std::io::{BufRead as _, BufReader, Read as _};
 
-use super::error::{Fault, GgufError};
+use super::error::GgufError;
+use super::fault::Fault;
+use super::input::{Input, Stream};
+
+/// Most bytes of everything that precedes the tensors' bytes. The longest vocabularies take some
+/// 16 MiB; a file of many gigabytes could ask for as much memory without this.
+const MAX_HEADER_BYTES: u64 = 64 << 20;
+
+/// Bytes that are read from the file at a time.
+const BUFFER_BYTES: usize = 1 << 16;
 
 /// The part of the file that is being read, for messages.
 #[derive(Debug, Clone, Copy)]
@@ -42,63 +54,91 @@ impl fmt::Display for Place<'_> {
 /// Reads the header part of a file from its first byte on.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
-    path: &'a Path,
-    bytes: &'a [u8],
-    position: usize,
+    input: &'a Input,
+    stream: BufReader<Stream<'a>>,
+    position: u64,
 }
 
 impl<'a> Reader<'a> {
     /// A cursor at the first of a file's bytes.
-    pub(super) fn new(path: &'a Path, bytes: &'a [u8]) -> Self {
-        Reader { path, bytes, position: 0 }
+    pub(super) fn new(input: &'a Input) -> Self {
+        let stream = BufReader::with_capacity(BUFFER_BYTES, input.stream());
+        Reader { input, stream, position: 0 }
     }
 
     /// The offset of the next byte.
     pub(super) fn offset(&self) -> u64 {
-        self.position as u64
+        self.position
     }
 
     /// The length of the whole file.
     pub(super) fn file_len(&self) -> u64 {
-        self.bytes.len() as u64
+        self.input.len()
     }
 
     /// Bytes from the next one to the end of the file.
     pub(super) fn remaining(&self) -> u64 {
-        (self.bytes.len() - self.position) as u64
+        self.file_len().saturating_sub(self.position)
     }
 
     /// An error at `offset`.
     pub(super) fn fail(&self, offset: u64, fault: Fault) -> GgufError {
-        GgufError::new(self.path, Some(offset), fault)
+        GgufError::new(self.input.path(), Some(offset), fault)
     }
 
-    /// The bytes from the next one to the end of the file, none of them taken.
-    pub(super) fn rest(&self) -> &'a [u8] {
-        self.bytes.get(self.position..).unwrap_or_default()
+    /// The next bytes, none of them taken: some hundred of them, where the file has them.
+    pub(super) fn peek(&mut self) -> Result<&[u8], GgufError> {
+        let (input, offset) = (self.input, self.position);
+        self.stream.fill_buf().map_err(|error| input.failed(offset, error))
     }
 
-    /// The next `count` bytes; the error is laid at the end of the file.
-    pub(super) fn take(&mut self, count: usize, place: Place<'_>) -> Result<&'a [u8], GgufError> {
-        let rest = self.rest();
-        let Some((taken, _)) = rest.split_at_checked(count) else {
-            return Err(self.fail(
-                self.file_len(),
-                Fault::Truncated {
-                    place: place.to_string(),
-                    found: rest.len() as u64,
-                    expected: count as u64,
-                },
-            ));
-        };
-        self.position += count;
-        Ok(taken)
+    /// Compares a number of bytes that `place` has to take with what is left.
+    fn admit(&self, count: u64, place: Place<'_>) -> Result<(), GgufError> {
+        let found = self.remaining();
+        if count > found {
+            let fault = Fault::Truncated { place: place.to_string(), found, expected: count };
+            return Err(self.fail(self.file_len(), fault));
+        }
+        if count > MAX_HEADER_BYTES.saturating_sub(self.position) {
+            let fault = Fault::HeaderSize { place: place.to_string(), limit: MAX_HEADER_BYTES };
+            return Err(self.fail(self.position, fault));
+        }
+        Ok(())
+    }
+
+    /// Fills `bytes` with the next ones, which [`Reader::admit`] has found there.
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), GgufError> {
+        self.stream.read_exact(bytes).map_err(|error| self.input.failed(self.position, error))?;
+        self.position += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Appends the next `count` bytes to `bytes`; where they are missing, the error is laid at the
+    /// end of the file.
+    pub(super) fn append(
+        &mut self,
+        count: usize,
+        bytes: &mut Vec<u8>,
+        place: Place<'_>,
+    ) -> Result<(), GgufError> {
+        self.admit(count as u64, place)?;
+        let start = bytes.len();
+        bytes.resize(start.saturating_add(count), 0);
+        self.fill(bytes.get_mut(start..).unwrap_or_default())
+    }
+
+    /// The next `count` bytes.
+    pub(super) fn take(&mut self, count: usize, place: Place<'_>) -> Result<Vec<u8>, GgufError> {
+        let mut bytes = Vec::new();
+        self.append(count, &mut bytes, place)?;
+        Ok(bytes)
     }
 
     /// The next `N` bytes.
     pub(super) fn array<const N: usize>(&mut self, place: Place<'_>) -> Result<[u8; N], GgufError> {
         let mut array = [0; N];
-        array.copy_from_slice(self.take(N, place)?);
+        self.admit(N as u64, place)?;
+        self.fill(&mut array)?;
         Ok(array)
     }
 
@@ -128,12 +168,15 @@ impl<'a> Reader<'a> {
         place: Place<'_>,
     ) -> Result<usize, GgufError> {
         let remaining = self.remaining();
-        let fits = count.checked_mul(each).is_some_and(|bytes| bytes <= remaining);
-        match usize::try_from(count) {
-            Ok(count) if fits => Ok(count),
-            _ => {
+        match count.checked_mul(each).filter(|bytes| *bytes <= remaining) {
+            None => {
                 let place = place.to_string();
                 Err(self.fail(offset, Fault::Count { place, count, each, remaining }))
+            }
+            Some(bytes) => {
+                self.admit(bytes, place)?;
+                // It is below the limit of the header, and so in the address space.
+                Ok(usize::try_from(count).unwrap_or(0))
             }
         }
     }
@@ -156,33 +199,70 @@ impl<'a> Reader<'a> {
     }
 
     /// A string: its length in 64 bits, then UTF-8. Errors name the length field or the byte.
-    pub(super) fn str(&mut self, place: Place<'_>) -> Result<&'a str, GgufError> {
+    pub(super) fn string(&mut self, place: Place<'_>) -> Result<String, GgufError> {
+        let mut text = Vec::new();
+        self.append_string(&mut text, place)?;
+        self.valid(text, place)
+    }
+
+    /// Appends the bytes of a string, which are UTF-8.
+    pub(super) fn append_string(
+        &mut self,
+        text: &mut Vec<u8>,
+        place: Place<'_>,
+    ) -> Result<(), GgufError> {
         let offset = self.offset();
         let length = self.u64(place)?;
-        self.str_of(offset, length, place)
+        let start = text.len();
+        self.append_text(offset, length, text, place)?;
+        self.check_utf8(text.get(start..).unwrap_or_default(), place)
     }
 
     /// The text of a string of which the length stood at `offset`.
-    pub(super) fn str_of(
+    pub(super) fn string_of(
         &mut self,
         offset: u64,
         length: u64,
         place: Place<'_>,
-    ) -> Result<&'a str, GgufError> {
+    ) -> Result<String, GgufError> {
+        let mut text = Vec::new();
+        self.append_text(offset, length, &mut text, place)?;
+        self.valid(text, place)
+    }
+
+    /// Appends the bytes of a string of which the length stood at `offset`.
+    fn append_text(
+        &mut self,
+        offset: u64,
+        length: u64,
+        text: &mut Vec<u8>,
+        place: Place<'_>,
+    ) -> Result<(), GgufError> {
         let remaining = self.remaining();
-        let count = match usize::try_from(length) {
-            Ok(count) if length <= remaining => count,
+        match usize::try_from(length) {
+            Ok(count) if length <= remaining => self.append(count, text, place),
             _ => {
                 let place = place.to_string();
-                return Err(self.fail(offset, Fault::StringLength { place, length, remaining }));
+                Err(self.fail(offset, Fault::StringLength { place, length, remaining }))
             }
-        };
-        let start = self.offset();
-        let bytes = self.take(count, place)?;
-        std::str::from_utf8(bytes).map_err(|error| {
-            let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
+        }
+    }
+
+    /// The bytes just taken as text.
+    fn valid(&self, text: Vec<u8>, place: Place<'_>) -> Result<String, GgufError> {
+        self.check_utf8(&text, place)?;
+        // Every sequence is whole: it was just looked at.
+        Ok(String::from_utf8(text).unwrap_or_default())
+    }
+
+    /// Refuses the bytes just taken where they are no text.
+    fn check_utf8(&self, bytes: &[u8], place: Place<'_>) -> Result<(), GgufError> {
+        std::str::from_utf8(bytes).map(drop).map_err(|error| {
+            let at = error.valid_up_to();
+            let byte = bytes.get(at).copied().unwrap_or_default();
             let fault = Fault::NotUtf8 { place: place.to_string(), byte };
-            self.fail(start + error.valid_up_to() as u64, fault)
+            let start = self.position.saturating_sub(bytes.len() as u64);
+            self.fail(start + at as u64, fault)
         })
     }
 }

@@ -8,9 +8,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::error::{Fault, GgufError};
+use super::error::GgufError;
+use super::fault::Fault;
 use super::reader::{Place, Reader};
 use super::types::GgmlType;
+use crate::shown::steers;
 
 /// Far more tensors than any model has; bounds what a small hostile file can make of itself.
 const MAX_TENSORS: u64 = 1 << 16;
@@ -60,15 +62,14 @@ impl TensorInfo {
     /// Reads a description; `offset` is still that in the data section.
     fn read(reader: &mut Reader<'_>, index: usize) -> Result<TensorInfo, GgufError> {
         let name = read_name(reader, index)?;
-        let place = Place::Tensor(name);
-        let dims = read_dims(reader, name)?;
-        let kind = read_kind(reader, name)?;
+        let dims = read_dims(reader, &name)?;
+        let kind = read_kind(reader, &name)?;
         let offset_at = reader.offset();
-        let offset = reader.u64(place)?;
+        let offset = reader.u64(Place::Tensor(&name))?;
 
         let columns = dims.first().copied().unwrap_or(0);
         if !columns.is_multiple_of(kind.block()) {
-            let (name, block) = (name.to_owned(), kind.block());
+            let block = kind.block();
             return Err(reader.fail(offset_at, Fault::RowBlock { name, kind, columns, block }));
         }
         let byte_len = dims
@@ -76,21 +77,27 @@ impl TensorInfo {
             .try_fold(1, |product: u64, &dim| product.checked_mul(dim))
             .and_then(|elements| (elements / kind.block()).checked_mul(kind.block_bytes()));
         let Some(byte_len) = byte_len else {
-            let name = name.to_owned();
             return Err(reader.fail(offset_at, Fault::TensorTooLarge { name, kind, dims, offset }));
         };
-        Ok(TensorInfo { name: name.to_owned(), kind, dims, offset, byte_len })
+        Ok(TensorInfo { name, kind, dims, offset, byte_len })
     }
 }
 
-/// A tensor's name: UTF-8 of 1 to 64 bytes.
-fn read_name<'a>(reader: &mut Reader<'a>, index: usize) -> Result<&'a str, GgufError> {
-    let offset = reader.offset();
-    let length = reader.u64(Place::TensorName(index))?;
+/// A tensor's name: UTF-8 of 1 to 64 bytes, which messages can show.
+fn read_name(reader: &mut Reader<'_>, index: usize) -> Result<String, GgufError> {
+    let (offset, place) = (reader.offset(), Place::TensorName(index));
+    let length = reader.u64(place)?;
     if length == 0 || (length > MAX_NAME_BYTES && length <= reader.remaining()) {
         return Err(reader.fail(offset, Fault::TensorNameLength { index, length }));
     }
-    reader.str_of(offset, length, Place::TensorName(index))
+    let start = reader.offset();
+    let name = reader.string_of(offset, length, place)?;
+    match name.char_indices().find(|(_, character)| steers(*character)) {
+        Some((at, character)) => {
+            Err(reader.fail(start + at as u64, Fault::TensorNameCharacter { index, character }))
+        }
+        None => Ok(name),
+    }
 }
 
 /// The number of dimensions and the dimensions, none of them 0.

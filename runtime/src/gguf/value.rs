@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use super::error::{Fault, GgufError};
+use super::error::GgufError;
+use super::fault::Fault;
 use super::reader::{Place, Reader};
+use crate::shown::Quoted;
 
 /// Arrays may nest this deep; files of real models nest one level.
 const MAX_ARRAY_DEPTH: u32 = 4;
@@ -145,7 +147,7 @@ impl Value {
             ValueType::I32 => Value::I32(i32::from_le_bytes(reader.array(place)?)),
             ValueType::F32 => Value::F32(f32::from_le_bytes(reader.array(place)?)),
             ValueType::Bool => Value::Bool(read_bool(reader, place)?),
-            ValueType::String => Value::String(reader.str(place)?.to_owned()),
+            ValueType::String => Value::String(reader.string(place)?),
             ValueType::Array => Value::Array(Array::read(reader, 1, place)?),
             ValueType::U64 => Value::U64(u64::from_le_bytes(reader.array(place)?)),
             ValueType::I64 => Value::I64(i64::from_le_bytes(reader.array(place)?)),
@@ -171,17 +173,10 @@ impl fmt::Display for Value {
             Value::I64(x) => write!(f, "{x}"),
             Value::F64(x) => write!(f, "{x}"),
             Value::Array(array) => write!(f, "{} x {}", array.len(), array.element_type()),
-            Value::String(text) => {
-                let start: String = text.chars().take(SHOWN).collect();
-                let more = if start.len() < text.len() { ".." } else { "" };
-                write!(f, "{start:?}{more}")
-            }
+            Value::String(text) => Quoted(text).fmt(f),
         }
     }
 }
-
-/// Characters of a text that are shown.
-const SHOWN: usize = 60;
 
 /// The elements of an array, all of one type; arrays nest at most four levels deep.
 #[derive(Debug, Clone, PartialEq)]
@@ -295,8 +290,8 @@ fn read_numbers<const N: usize, T>(
 ) -> Result<Vec<T>, GgufError> {
     let count = reader.count(N as u64, place)?;
     // The product fits: `count` has compared it with the rest of the file.
-    let (numbers, _) = reader.take(count * N, place)?.as_chunks::<N>();
-    Ok(numbers.iter().copied().map(from_le_bytes).collect())
+    let bytes = reader.take(count * N, place)?;
+    Ok(bytes.as_chunks().0.iter().copied().map(from_le_bytes).collect())
 }
 
 /// The count and the elements of an array of arrays, which itself stands at `depth`.
@@ -344,11 +339,13 @@ impl Strings {
 
     fn read(reader: &mut Reader<'_>, place: Place<'_>) -> Result<Strings, GgufError> {
         let count = reader.count(STRING_BYTES, place)?;
-        let mut strings = Strings { text: String::new(), ends: Vec::with_capacity(count) };
+        let mut ends = Vec::with_capacity(count);
+        let mut text = Vec::new();
         for _ in 0..count {
-            strings.text.push_str(reader.str(place)?);
-            strings.ends.push(strings.text.len());
+            reader.append_string(&mut text, place)?;
+            ends.push(text.len());
         }
-        Ok(strings)
+        // Texts that are valid one by one are valid together.
+        Ok(Strings { text: String::from_utf8(text).unwrap_or_default(), ends })
     }
 }

@@ -1,0 +1,134 @@
+//! A regular file that is read piece by piece, and the proof that nobody wrote to it meanwhile.
+//!
+//! Files are not mapped: one that shrinks under a map ends the process by a signal, and one that is
+//! edited changes bytes that were checked before. Read, both are errors like any other, and what
+//! was checked is a copy of our own.
+
+use std::fs::{self, File, FileType, Metadata};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use super::error::GgufError;
+use super::fault::Fault;
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct Input {
+    path: PathBuf,
+    file: File,
+    opened: Stamp,
+}
+
+/// What changes when a file is written to: its length, or else the time of its last change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    len: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Stamp {
+    fn of(meta: &Metadata) -> Stamp {
+        Stamp { len: meta.len(), seconds: meta.mtime(), nanoseconds: meta.mtime_nsec() }
+    }
+}
+
+impl Input {
+    /// Opens the regular file at `path`; symbolic links are followed.
+    pub(super) fn open(path: &Path) -> Result<Input, GgufError> {
+        let fail = |fault| GgufError::new(path, None, fault);
+        // Asked before opening: opening a pipe would wait for its other end.
+        let kind = fs::metadata(path).map_err(|error| fail(of_io(error)))?.file_type();
+        if !kind.is_file() {
+            return Err(fail(Fault::NotRegular { found: describe(kind) }));
+        }
+        let file = File::open(path).map_err(|error| fail(of_io(error)))?;
+        let meta = file.metadata().map_err(|error| fail(of_io(error)))?;
+        if !meta.is_file() {
+            return Err(fail(Fault::NotRegular { found: describe(meta.file_type()) }));
+        }
+        Ok(Input { path: path.to_path_buf(), file, opened: Stamp::of(&meta) })
+    }
+
+    /// The path that it was opened by.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the file when it was opened.
+    pub(super) fn len(&self) -> u64 {
+        self.opened.len
+    }
+
+    /// Fills `bytes` with those from `offset` of the file on.
+    pub(super) fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), GgufError> {
+        self.file.read_exact_at(bytes, offset).map_err(|error| self.failed(offset, error))
+    }
+
+    /// The file from its first byte on, as a stream.
+    pub(super) fn stream(&self) -> Stream<'_> {
+        Stream { file: &self.file, offset: 0 }
+    }
+
+    /// An error of reading at `offset`. A file that ends before it did at first was cut.
+    pub(super) fn failed(&self, offset: u64, error: io::Error) -> GgufError {
+        let was = self.len();
+        let now = self.file.metadata().map_or(was, |meta| meta.len());
+        let fault = match error.kind() {
+            ErrorKind::UnexpectedEof if now < was => Fault::Shrunk { was, now },
+            _ => Fault::Io(error),
+        };
+        GgufError::new(&self.path, Some(offset), fault)
+    }
+
+    /// Refuses a file that was written to since it was opened.
+    pub(super) fn check_unchanged(&self) -> Result<(), GgufError> {
+        let fail = |fault| GgufError::new(&self.path, None, fault);
+        let now = self.file.metadata().map_err(|error| fail(Fault::Io(error)))?;
+        match Stamp::of(&now) {
+            same if same == self.opened => Ok(()),
+            Stamp { len, .. } if len < self.len() => {
+                Err(fail(Fault::Shrunk { was: self.len(), now: len }))
+            }
+            _ => Err(fail(Fault::Changed)),
+        }
+    }
+}
+
+/// Reads a file from its beginning, whatever else is read of it meanwhile.
+#[derive(Debug)]
+pub(super) struct Stream<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(bytes, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+/// Sorts an error of the system by how it is answered.
+fn of_io(error: io::Error) -> Fault {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Fault::Missing,
+        ErrorKind::PermissionDenied => Fault::Denied,
+        _ => Fault::Io(error),
+    }
+}
+
+/// Names what is no regular file.
+fn describe(kind: FileType) -> &'static str {
+    if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
