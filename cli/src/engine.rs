@@ -1,9 +1,10 @@
 //! A model ready to run: compiled for this host, its weights packed.
 
-use crate::source::{Source, SourceError, Weights};
+use crate::memory::{Available, Bound};
+use crate::source::{FilePlace, GgufWeights, Source, SourceError, Weights};
 use deepthin_compiler::codegen::clif::Clif;
 use deepthin_compiler::lower::{key_cache_bytes, padded_context, value_cache_bytes};
-use deepthin_compiler::pack::{PackError, pack};
+use deepthin_compiler::pack::{PackError, PackedTensor, pack};
 use deepthin_compiler::pipeline::{CompileError, Lowered, jit_program, lower};
 use deepthin_compiler::plan::PlanOptions;
 use deepthin_compiler::weights::RandomWeights;
@@ -12,7 +13,9 @@ use deepthin_dsl::model::{Activations, KvStorage};
 use deepthin_runtime::memory::{OutOfMemory, Region};
 use deepthin_runtime::program::Program;
 use deepthin_runtime::session::{RunError, Session};
+use deepthin_runtime::shown::Shown;
 use deepthin_runtime::tokenizer::Tokenizer;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -52,13 +55,27 @@ pub enum EngineError {
     /// It did not compile.
     #[error(transparent)]
     Compile(#[from] CompileError),
-    /// The weights do not fit or are not finite.
+    /// The weights do not fit the plan.
     #[error("{origin}: {cause}")]
     Pack {
-        /// The weights' file.
+        /// Where they come from.
         origin: String,
         /// What is wrong.
         cause: PackError,
+    },
+    /// A file has a weight, scale or minimum that is infinite or NaN.
+    #[error(
+        "{}@0x{:x}: tensor `{}`, row {}, group {group}: found a weight or scale that is not \
+         finite, expected finite ones",
+        Shown(.path), .place.offset, .place.tensor, .place.row
+    )]
+    NonFinite {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        place: FilePlace,
+        /// Group of the row, from 0; an element where the format has no groups.
+        group: u32,
     },
     /// Weights are needed.
     #[error("the description `{model}` has no weights")]
@@ -67,7 +84,7 @@ pub enum EngineError {
         model: String,
     },
     /// An option whose kernels do not exist yet.
-    #[error("{flag} {value} is not there yet: {instead}")]
+    #[error("{flag} {value} is not there yet, expected {instead}")]
     NotYet {
         /// The flag.
         flag: &'static str,
@@ -84,10 +101,10 @@ pub enum EngineError {
         /// Most positions.
         fits: u64,
     },
-    /// More memory than the machine has.
+    /// More memory than there is.
     #[error(
-        "the model needs {needed} MiB (weights {weights}, KV cache {kv} for {context} positions), \
-         {available} MiB are available"
+        "the model needs {needed} MiB (weights {weights}, KV cache {kv} for {context} positions, \
+         working memory {work}), expected at most the {available} MiB that {bound} leaves"
     )]
     TooLarge {
         /// MiB in all.
@@ -98,10 +115,14 @@ pub enum EngineError {
         kv: u64,
         /// Positions.
         context: u32,
-        /// MiB that the system has.
+        /// MiB of activations, logits and the threads' parts.
+        work: u64,
+        /// MiB that can be had.
         available: u64,
-        /// What fits.
-        advice: String,
+        /// What does not leave more.
+        bound: Bound,
+        /// Most positions that fit, in whole chunks; 0 where the weights alone are too large.
+        fits: u64,
     },
     /// No memory.
     #[error(transparent)]
@@ -132,17 +153,18 @@ impl Engine {
         if let Weights::None = source.weights {
             return Err(EngineError::NoWeights { model: source.model.name });
         }
-        let notices = notices(&source, options);
+        let mut notices = notices(&source, options);
         let tokenizer = source.tokenizer()?;
         let start = Instant::now();
         let lowered = lower_source(&source, options)?;
         let clif = Clif::host().map_err(CompileError::from)?;
         let program = Arc::new(jit_program(&lowered, &clif)?);
         let compile_time = start.elapsed();
-        check_memory(&program)?;
         let threads = options.threads.unwrap_or_else(default_threads);
-        let image = Arc::new(pack_image(&source, &lowered, threads)?);
-        let model = source.model;
+        notices.extend(threads_notice(threads));
+        check_memory(&program, threads)?;
+        let Source { model, weights, .. } = source;
+        let image = Arc::new(pack_image(weights, &model, &lowered, threads)?);
         let weight_bytes = lowered.plan.weight_bytes();
         Ok(Engine {
             model,
@@ -225,17 +247,17 @@ pub fn default_threads() -> usize {
 fn refuse(options: &RunOptions) -> Result<(), EngineError> {
     let not_yet = |flag, value, instead| Err(EngineError::NotYet { flag, value, instead });
     match options.isa {
-        Some(Isa::Avx2) => return not_yet("--isa", "avx2", "clif128 is"),
-        Some(Isa::Avx512) => return not_yet("--isa", "avx512", "clif128 is"),
+        Some(Isa::Avx2) => return not_yet("--isa", "avx2", "clif128"),
+        Some(Isa::Avx512) => return not_yet("--isa", "avx512", "clif128"),
         Some(Isa::Clif128) | None => {}
     }
     match options.kv {
-        Some(KvStorage::F16) => return not_yet("--kv", "f16", "f32 is"),
-        Some(KvStorage::Q8) => return not_yet("--kv", "q8", "f32 is"),
+        Some(KvStorage::F16) => return not_yet("--kv", "f16", "f32"),
+        Some(KvStorage::Q8) => return not_yet("--kv", "q8", "f32"),
         Some(KvStorage::F32) | None => {}
     }
     match options.activations {
-        Some(Activations::Q8) => not_yet("--activations", "q8", "f32 is"),
+        Some(Activations::Q8) => not_yet("--activations", "q8", "f32"),
         Some(Activations::F32) | None => Ok(()),
     }
 }
@@ -278,54 +300,84 @@ fn check_cache(model: &Model, context: u32) -> Result<(), EngineError> {
     Err(EngineError::Context { context, fits })
 }
 
-fn pack_image(source: &Source, lowered: &Lowered, threads: usize) -> Result<Region, EngineError> {
+/// Says where threads have to take turns.
+fn threads_notice(threads: usize) -> Option<String> {
+    let cores = default_threads();
+    (threads > cores).then(|| {
+        format!("{threads} threads share the {cores} cores of this process: fewer may be faster")
+    })
+}
+
+fn pack_image(
+    weights: Weights,
+    model: &Model,
+    lowered: &Lowered,
+    threads: usize,
+) -> Result<Region, EngineError> {
     let mut image = Region::new("weights", lowered.plan.regions.image)?;
     let tensors = &lowered.plan.image;
-    let (origin, packed) = match &source.weights {
-        Weights::Gguf(weights) => (
-            weights.gguf().path().display().to_string(),
-            pack(tensors, weights.as_ref(), image.bytes_mut(), threads),
-        ),
+    match weights {
+        Weights::Gguf(weights) => pack_file(*weights, tensors, &mut image, threads)?,
         Weights::Random(seed) => {
-            let weights = RandomWeights::new(&lowered.plain, *seed);
-            (format!("random weights {seed}"), pack(tensors, &weights, image.bytes_mut(), threads))
+            let weights = RandomWeights::new(&lowered.plain, seed);
+            pack(tensors, &weights, image.bytes_mut(), threads).map_err(|cause| {
+                EngineError::Pack { origin: format!("random weights {seed}"), cause }
+            })?;
         }
-        Weights::None => {
-            return Err(EngineError::NoWeights { model: source.model.name.clone() });
-        }
-    };
-    packed.map_err(|cause| EngineError::Pack { origin, cause })?;
+        Weights::None => return Err(EngineError::NoWeights { model: model.name.clone() }),
+    }
     Ok(image)
+}
+
+/// Packs a file's weights. Whether the file could be read, and stayed as it was, is asked before
+/// what was found in it: what is wrong with half a file is no news.
+fn pack_file(
+    weights: GgufWeights,
+    tensors: &[PackedTensor],
+    image: &mut Region,
+    threads: usize,
+) -> Result<(), EngineError> {
+    let path = weights.gguf().path().to_path_buf();
+    let packed = pack(tensors, &weights, image.bytes_mut(), threads).map_err(|cause| {
+        let place = match cause {
+            PackError::NonFinite { block, role, row, group } => {
+                weights.place(block, role, row, group).zip(Some(group))
+            }
+            PackError::Missing { .. } | PackError::Mismatch { .. } | PackError::Image { .. } => {
+                None
+            }
+        };
+        match place {
+            Some((place, group)) => EngineError::NonFinite { path: path.clone(), place, group },
+            None => EngineError::Pack { origin: Shown(&path).to_string(), cause },
+        }
+    });
+    weights.finish().map_err(SourceError::from)?;
+    packed
 }
 
 const MIB: u64 = 1 << 20;
 
 /// Compares what the program will touch with what the system can give.
-fn check_memory(program: &Program) -> Result<(), EngineError> {
+fn check_memory(program: &Program, threads: usize) -> Result<(), EngineError> {
     let regions = &program.regions;
-    let needed = regions.image.saturating_add(regions.kv).saturating_add(regions.arena);
-    let Some(available) = available_memory().filter(|a| *a < needed) else { return Ok(()) };
-    let per_position = regions.kv / u64::from(program.context.max(1));
-    let room = available.saturating_sub(regions.image + regions.arena);
-    let fits = room.checked_div(per_position).unwrap_or(0) / 64 * 64;
-    let advice = if fits == 0 {
-        "the weights alone do not fit; a smaller model or storage does".to_owned()
-    } else {
-        format!("a context of {fits} fits: -c {fits}")
+    let scratch = regions.scratch.saturating_mul(threads as u64);
+    let work = regions.arena.saturating_add(regions.logits).saturating_add(scratch);
+    let fixed = regions.image.saturating_add(work);
+    let needed = fixed.saturating_add(regions.kv);
+    let Some(available) = Available::now().filter(|available| available.bytes < needed) else {
+        return Ok(());
     };
+    let per_position = regions.kv / u64::from(program.context.max(1));
+    let room = available.bytes.saturating_sub(fixed);
     Err(EngineError::TooLarge {
-        needed: needed / MIB,
-        weights: regions.image / MIB,
-        kv: regions.kv / MIB,
+        needed: needed.div_ceil(MIB),
+        weights: regions.image.div_ceil(MIB),
+        kv: regions.kv.div_ceil(MIB),
         context: program.context,
-        available: available / MIB,
-        advice,
+        work: work.div_ceil(MIB),
+        available: available.bytes / MIB,
+        bound: available.bound,
+        fits: room.checked_div(per_position).unwrap_or(0) / 64 * 64,
     })
-}
-
-/// Bytes that the system says it can give without swapping; `None` where it does not say.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
 }

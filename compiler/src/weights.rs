@@ -34,11 +34,9 @@ impl TensorBytes<'_> {
 /// `i` and `i + head_dim / 2` of a head. A source over files that interleave them puts them right.
 pub trait WeightSource {
     /// The tensor of `role`: of stored block `block`, or of the whole model where it is `None`.
-    /// `None` comes back where there is no such tensor.
+    /// `None` comes back where there is no such tensor, or where it could not be read: a source
+    /// that reads files keeps the reason.
     fn tensor(&self, block: Option<u32>, role: Role) -> Option<TensorBytes<'_>>;
-
-    /// Says that the tensor is not needed for now: a mapped file may give its pages back.
-    fn release(&self, _block: Option<u32>, _role: Role) {}
 }
 
 /// Weights drawn at random for a graph's tensors: the same on every machine.

@@ -7,9 +7,7 @@ use thiserror::Error;
 
 /// The operating system has no memory for us.
 #[derive(Debug, Clone, Error)]
-#[error(
-    "cannot map {bytes} bytes for {what}: {cause}; a shorter context (-c) or a smaller model needs less"
-)]
+#[error("cannot have {bytes} bytes for {what}: {cause}")]
 pub struct OutOfMemory {
     /// What the memory was for.
     pub what: &'static str,

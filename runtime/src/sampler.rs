@@ -82,7 +82,7 @@ pub enum SampleError {
     #[error("{0} logits, expected at most 2^32")]
     TooMany(usize),
     /// The model has computed nonsense.
-    #[error("the logit of token {id} is {value}, expected finite logits: check the weights")]
+    #[error("the logit of token {id} is {value}, expected finite logits")]
     NonFinite {
         /// The lowest token of which the logit is not finite.
         id: u32,

@@ -42,12 +42,10 @@ pub enum RunError {
     #[error(transparent)]
     Threads(#[from] ThreadError),
     /// Nothing to compute on.
-    #[error("no tokens to run: the prompt is empty")]
+    #[error("found no tokens to run, expected at least one")]
     NoTokens,
     /// The sequence would pass the end of the KV cache.
-    #[error(
-        "{position} + {tokens} tokens pass the context of {context}; raise it with -c or give a shorter prompt"
-    )]
+    #[error("found {tokens} tokens {}, expected at most {}", whose(*.position), room(*.position, *.context))]
     ContextFull {
         /// Tokens in the cache.
         position: u32,
@@ -57,7 +55,7 @@ pub enum RunError {
         context: u32,
     },
     /// A token that the vocabulary does not have.
-    #[error("token id {id} is out of range: the vocabulary has {vocab} tokens")]
+    #[error("found the token id {id}, expected one below the {vocab} of the vocabulary")]
     TokenId {
         /// The id.
         id: u32,
@@ -65,15 +63,29 @@ pub enum RunError {
         vocab: u32,
     },
     /// Infinite or NaN logits.
-    #[error(
-        "non-finite logits at position {position}: {origin}; the weights or the prompt drive the model out of range (`deepthin check` the file)"
-    )]
+    #[error("found logits that are not finite at position {position} ({origin}), expected finite ones")]
     NonFinite {
         /// Position of the token.
         position: u32,
         /// Where the first non-finite value appears.
         origin: Origin,
     },
+}
+
+/// Says to what tokens come in addition.
+fn whose(position: u32) -> String {
+    match position {
+        0 => "to run".to_owned(),
+        taken => format!("to run after {taken}"),
+    }
+}
+
+/// Says how many tokens a context still takes.
+fn room(position: u32, context: u32) -> String {
+    match context.saturating_sub(position) {
+        room if room == context => format!("the context of {context}"),
+        room => format!("the {room} that are left of the context of {context}"),
+    }
 }
 
 /// Where the first non-finite value of a computation appears.

@@ -2,13 +2,17 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::SystemTime;
 
 use deepthin_runtime::gguf::{Array, GgmlType, Gguf, GgufErrorKind, Value};
 use deepthin_tests::gguf_writer::{GgufWriter, Image};
 use deepthin_tests::real_model;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
+use tempfile::NamedTempFile;
 
 /// A sound file: one `u32`, one text, a 2 x 32 matrix of F32 and a vector of 64 Q4_1.
 fn small() -> GgufWriter {
@@ -28,7 +32,7 @@ fn check_refused(files: &[(&str, Image)], expected: Expect) {
         assert_eq!(error.kind(), GgufErrorKind::Data, "{name}: {error}");
         let message = error.to_string();
         let message = message.strip_prefix(&error.path().display().to_string()).unwrap();
-        writeln!(messages, "{name}\n  {message}").unwrap();
+        writeln!(messages, "{name}\n  {message}\n  fix: {}", error.fix()).unwrap();
     }
     expected.assert_eq(&messages);
 }
@@ -54,10 +58,9 @@ fn a_sound_file_is_read_as_it_was_written() {
     assert_eq!(gguf.tensor("vector"), Some(vector));
     assert_eq!(gguf.tensor("Vector"), None);
     let bytes: Vec<u8> = (0..=255).collect();
-    assert_eq!(gguf.bytes(matrix), bytes);
-    assert_eq!(gguf.bytes(vector), [5; 40]);
-    gguf.release(matrix);
-    assert_eq!(gguf.bytes(matrix), bytes, "released pages come back");
+    assert_eq!(gguf.read(matrix).unwrap(), bytes);
+    assert_eq!(gguf.read(vector).unwrap(), [5; 40]);
+    gguf.check_unchanged().unwrap();
 }
 
 #[test]
@@ -107,7 +110,7 @@ fn version_2_other_alignments_and_trailing_bytes_are_accepted() {
     assert_eq!(small().version(2).open().unwrap().version(), 2);
     let wide = small().u32("general.alignment", 4096).open().unwrap();
     assert_eq!(wide.tensors()[1].offset % 4096, 0);
-    assert_eq!(wide.bytes(&wide.tensors()[1]), [5; 40]);
+    assert_eq!(wide.read(&wide.tensors()[1]).unwrap(), [5; 40]);
     let mut image = small().build();
     image.bytes.extend([1, 2, 3]);
     assert_eq!(image.open().unwrap().trailing_bytes(), 3);
@@ -141,10 +144,11 @@ fn unsupported_types_are_refused_when_they_are_asked_for() {
     let gguf = small().tensor("odd", 14, &[256], vec![0; 210]).open().unwrap();
     let odd = gguf.tensor("odd").unwrap();
     assert!(gguf.check_supported(&gguf.tensors()[0]).is_ok());
-    let message = gguf.check_supported(odd).unwrap_err().to_string();
-    let expected = "tensor `odd` is Q6_K; deepthin reads F32, F16, BF16, Q8_0, Q4_0, Q4_1: \
-                    quantize the model to one of them";
-    assert!(message.ends_with(expected), "{message}");
+    let error = gguf.check_supported(odd).unwrap_err();
+    let expected =
+        "tensor `odd` is stored as Q6_K, expected one of F32, F16, BF16, Q8_0, Q4_0, Q4_1";
+    assert!(error.to_string().ends_with(expected), "{error}");
+    assert_eq!(error.fix(), "quantize the model to one of F32, F16, BF16, Q8_0, Q4_0, Q4_1");
 }
 
 #[test]
@@ -272,6 +276,10 @@ fn broken_values_are_refused() {
             ("alignment 3", small().u32("general.alignment", 3).build()),
             ("alignment 2^31", GgufWriter::new().u32("general.alignment", 1 << 31).build()),
             ("one of three files", small().raw("split.count", 2, &[3, 0]).build()),
+            ("second of two files", {
+                small().u32("split.count", 2).raw("split.no", 2, &[1, 0]).build()
+            }),
+            ("split by text", small().str("split.count", "2").build()),
         ],
         expect![[r#"
             text longer than the file
@@ -318,6 +326,7 @@ fn broken_descriptions_of_tensors_are_refused() {
         &[
             ("empty name", small().tensor("", 0, &[1], vec![0; 4]).build()),
             ("name of 65 bytes", small().tensor(&"n".repeat(65), 0, &[1], vec![0; 4]).build()),
+            ("name with an escape", small().tensor("\x1b[2J", 0, &[1], vec![0; 4]).build()),
             ("the same name twice", small().tensor("matrix", 0, &[1], vec![0; 4]).build()),
             ("no dimensions", put(matrix.dim_count, &0_u32.to_le_bytes())),
             ("5 dimensions", put(matrix.dim_count, &5_u32.to_le_bytes())),
@@ -428,10 +437,71 @@ fn what_cannot_be_opened_is_told_apart() {
     assert_eq!(kind(Path::new("/dev/zero")), GgufErrorKind::NoInput);
     assert_eq!(kind(&file), GgufErrorKind::Data);
     let message = Gguf::open(Path::new("/dev/zero")).unwrap_err().to_string();
-    assert_eq!(
-        message,
-        "/dev/zero: found a device, expected a regular file: pass the path of the gguf file itself"
-    );
+    assert_eq!(message, "/dev/zero: found a device, expected a regular file");
+}
+
+/// A file of two tensors that is written to between opening and reading.
+fn written_to(write: impl Fn(&fs::File)) -> (Gguf, NamedTempFile) {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(&small().build().bytes).unwrap();
+    let gguf = Gguf::open(file.path()).unwrap();
+    write(file.as_file());
+    (gguf, file)
+}
+
+#[test]
+fn a_file_that_is_cut_while_it_is_read_is_an_error() {
+    let (gguf, file) = written_to(|file| file.set_len(300).unwrap());
+    let error = gguf.read(&gguf.tensors()[0]).unwrap_err();
+    assert_eq!(error.kind(), GgufErrorKind::Io);
+    let message = error.to_string().replace(&file.path().display().to_string(), "");
+    expect![
+        "@0xc0: file was cut from 512 to 300 bytes while it was read, expected it to stay as it is"
+    ]
+    .assert_eq(&message);
+    expect!["let the program that writes to the file finish, and start again"]
+        .assert_eq(&error.fix());
+    let [matrix, vector] = gguf.tensors() else { panic!("two tensors were written") };
+    let error = gguf.are_equal(matrix, vector).unwrap_or_else(|error| panic!("{error}"));
+    assert!(!error, "told by their types, unread");
+    assert_eq!(gguf.are_equal(vector, vector).unwrap_err().kind(), GgufErrorKind::Io);
+    assert_eq!(gguf.check_unchanged().unwrap_err().kind(), GgufErrorKind::Io);
+}
+
+#[test]
+fn a_file_that_is_edited_while_it_is_read_is_an_error() {
+    let (gguf, file) = written_to(|file| {
+        file.write_all_at(&[7], 400).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    });
+    assert!(gguf.read(&gguf.tensors()[0]).is_ok());
+    let error = gguf.check_unchanged().unwrap_err();
+    assert_eq!(error.kind(), GgufErrorKind::Io);
+    let message = error.to_string().replace(&file.path().display().to_string(), "");
+    expect![": file was written to while it was read, expected it to stay as it is"]
+        .assert_eq(&message);
+}
+
+/// A file that takes the place of another leaves the bytes that were opened as they are.
+#[test]
+fn a_file_that_is_replaced_stays_readable() {
+    let (gguf, file) = written_to(|_| ());
+    fs::write(file.path().with_extension("new"), "GGUF").unwrap();
+    fs::rename(file.path().with_extension("new"), file.path()).unwrap();
+    assert_eq!(gguf.read(&gguf.tensors()[1]).unwrap(), [5; 40]);
+    gguf.check_unchanged().unwrap();
+}
+
+/// A sparse file can claim any length: what its header claims of it is not believed.
+#[test]
+fn a_header_without_end_is_refused() {
+    let mut file = NamedTempFile::new().unwrap();
+    let head = small().array("list", 8, 1 << 30, &[]).build();
+    file.write_all(&head.bytes[..head.values["list"] + 16]).unwrap();
+    file.as_file().set_len(1 << 40).unwrap();
+    let error = Gguf::open(file.path()).unwrap_err();
+    let message = error.to_string().replace(&file.path().display().to_string(), "");
+    expect![[""]].assert_eq(&message);
 }
 
 #[test]
@@ -445,7 +515,7 @@ fn the_real_model_is_read() {
     assert_eq!(table.byte_len(), 49_152 * 576 / 32 * 34);
     for tensor in gguf.tensors() {
         gguf.check_supported(tensor).unwrap();
-        assert_eq!(gguf.bytes(tensor).len() as u64, tensor.byte_len());
+        assert_eq!(gguf.read(tensor).unwrap().len() as u64, tensor.byte_len());
     }
     assert_eq!(gguf.trailing_bytes(), 0);
 }
@@ -471,7 +541,7 @@ proptest! {
         }
         match image.open() {
             Ok(gguf) => for tensor in gguf.tensors() {
-                prop_assert_eq!(gguf.bytes(tensor).len() as u64, tensor.byte_len());
+                prop_assert_eq!(gguf.read(tensor).unwrap().len() as u64, tensor.byte_len());
                 prop_assert_eq!(tensor.rows().checked_mul(tensor.columns()).is_some(), true);
             },
             Err(error) => prop_assert!(error.offset() <= Some(len as u64), "{}", error),

@@ -301,13 +301,13 @@ fn tensors_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn numbers_that_are_not_finite_are_refused_with_tensor_and_row() {
+fn numbers_that_are_not_finite_are_refused_with_their_place() {
     let infinite_scale = damaged(|tensor| {
         // Row 33, its second group.
         let at = (33 * 2 + 1) * 18;
         tensor.bytes.to_mut()[at..at + 2].copy_from_slice(&[0x00, 0x7c]);
     });
-    expect!["tensor `block 3 query`, row 33: a weight or scale is not finite; the file is damaged or was converted badly"]
+    expect!["tensor `block 3 query`, row 33, group 1: found a weight or scale that is not finite, expected finite ones"]
         .assert_eq(&said(&infinite_scale));
 
     /// Format, offset of a number in its group, bits that are no finite number.
@@ -332,9 +332,12 @@ fn numbers_that_are_not_finite_are_refused_with_tensor_and_row() {
             };
             let layout = Layout { format, columns: 64 };
             let rows = Rows::Plain { role: Role::Query, rows: 40 };
-            let tensor = "`block 3 query`".to_owned();
-            let expected = PackError::NonFinite { tensor, row: u32::try_from(row).unwrap() };
-            assert_eq!(packed_rows(&source, layout, rows, 1), Err(expected));
+            let group = u32::try_from(64 / format.group() - 1).unwrap();
+            let row = u32::try_from(row).unwrap();
+            let expected = PackError::NonFinite { block: Some(3), role: Role::Query, row, group };
+            for threads in [1, 2, 5] {
+                assert_eq!(packed_rows(&source, layout, rows, threads), Err(expected.clone()));
+            }
         }
     }
 }
@@ -345,7 +348,7 @@ fn gains_that_are_not_finite_are_refused() {
     let content = Content::Gain { role: Role::OutputNorm, width: 64 };
     let tensor = PackedTensor { block: None, content, offset: 0 };
     let error = pack(&[tensor], &source, &mut [0; 256], 1).unwrap_err();
-    let expected = PackError::NonFinite { tensor: "`output_norm`".to_owned(), row: 0 };
+    let expected = PackError::NonFinite { block: None, role: Role::OutputNorm, row: 0, group: 1 };
     assert_eq!(error, expected);
 }
 

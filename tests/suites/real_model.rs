@@ -80,7 +80,7 @@ fn greedy_text_is_that_of_the_f64_reference() {
         let mut ids = Vec::new();
         generate::generate::<GenerateError>(&mut session, &mut sampler, &request, |id| {
             ids.push(id);
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })
         .unwrap();
         assert_eq!(ids, data::ids(&entry["greedy"]), "{}", entry["prompt"]);
@@ -202,7 +202,7 @@ fn peak_memory_stays_near_the_weights() {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak = peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024;
     let gguf = deepthin_runtime::gguf::Gguf::open(&path).unwrap();
-    let tensors: u64 = gguf.tensors().iter().map(|tensor| gguf.bytes(tensor).len() as u64).sum();
+    let tensors: u64 = gguf.tensors().iter().map(|tensor| tensor.byte_len()).sum();
     let kv = 512 * 46_080;
     let limit = (tensors + kv) * 16 / 10 + 100_000_000;
     assert!(peak < limit, "{peak} bytes at the peak, expected less than {limit}");

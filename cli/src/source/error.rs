@@ -5,6 +5,7 @@ use crate::file::FileError;
 use deepthin_compiler::fir::FormatsError;
 use deepthin_dsl::Diagnostic;
 use deepthin_runtime::gguf::GgufError;
+use deepthin_runtime::shown::{Quoted, Shown};
 use deepthin_runtime::tokenizer::TokenizerError;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -13,7 +14,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum SourceError {
     /// A name that means nothing.
-    #[error("`{text}` is no model")]
+    #[error("{} is no model", Quoted(.text))]
     Name {
         /// What was given.
         text: String,
@@ -25,7 +26,7 @@ pub enum SourceError {
     #[error("{}", list(.0))]
     Description(Vec<Diagnostic>),
     /// A model that a file does not hold.
-    #[error("{}: no model `{name}`, only {}", .path.display(), .names.join(", "))]
+    #[error("{}: no model `{name}`, only {}", Shown(.path), .names.join(", "))]
     NoSuchModel {
         /// The file.
         path: PathBuf,
@@ -35,7 +36,7 @@ pub enum SourceError {
         names: Vec<String>,
     },
     /// A file of several models, and none was chosen.
-    #[error("{}: found several models ({}), expected one", .path.display(), .names.join(", "))]
+    #[error("{}: found several models ({}), expected one", Shown(.path), .names.join(", "))]
     SeveralModels {
         /// The file.
         path: PathBuf,
@@ -43,7 +44,7 @@ pub enum SourceError {
         names: Vec<String>,
     },
     /// `--weights` beside a GGUF file.
-    #[error("{} brings its own weights, and --weights names others", .model.display())]
+    #[error("{} brings its own weights, and --weights names others", Shown(.model))]
     WeightsTwice {
         /// The GGUF file.
         model: PathBuf,
@@ -55,7 +56,7 @@ pub enum SourceError {
     #[error(transparent)]
     Gguf(#[from] GgufError),
     /// A vocabulary that is wrong.
-    #[error("{}: {cause}", .path.display())]
+    #[error("{}: {cause}", Shown(.path))]
     Tokenizer {
         /// The file.
         path: PathBuf,
@@ -66,15 +67,17 @@ pub enum SourceError {
     #[error(transparent)]
     Formats(#[from] FormatsError),
     /// A well-formed file that deepthin has no kernels for, or that contradicts itself.
-    #[error("{}: {problem}", .path.display())]
+    #[error("{}: {problem}", Shown(.path))]
     Unsupported {
         /// The file.
         path: PathBuf,
-        /// What was found, what was expected, and what to do.
+        /// What was found and what was expected.
         problem: String,
+        /// What to do about it.
+        fix: String,
     },
     /// A file whose shape is not the description's.
-    #[error("{} does not fit the description `{model}`:\n{table}", .path.display())]
+    #[error("{} does not fit the description `{model}`:\n{table}", Shown(.path))]
     Differs {
         /// The file.
         path: PathBuf,
@@ -84,7 +87,7 @@ pub enum SourceError {
         table: String,
     },
     /// A tensor that is missing or has another shape.
-    #[error("{}: tensor `{tensor}`: expected {expected}, found {found}", .path.display())]
+    #[error("{}: tensor `{tensor}`: found {found}, expected {expected}", Shown(.path))]
     Tensor {
         /// The file.
         path: PathBuf,
@@ -92,11 +95,15 @@ pub enum SourceError {
         tensor: String,
         /// Shape, `[rows, columns]`.
         expected: String,
-        /// Shape, or `nothing`.
+        /// Shape, or what there is in its place.
         found: String,
     },
     /// Tokens and table rows differ in number.
-    #[error("{}: the vocabulary has {tokens} tokens, the embedding table {rows} rows; the file is damaged or was converted badly", .path.display())]
+    #[error(
+        "{}: the vocabulary has {tokens} tokens, expected one for each of the {rows} rows of the \
+         embedding table",
+        Shown(.path)
+    )]
     Vocabulary {
         /// The file.
         path: PathBuf,

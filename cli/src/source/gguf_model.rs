@@ -4,6 +4,7 @@ use super::SourceError;
 use deepthin_dsl::Model;
 use deepthin_dsl::model::{Activations, Block, KvStorage, Sharing, Storage, TensorStorage};
 use deepthin_runtime::gguf::{Gguf, GgufError, Value};
+use deepthin_runtime::shown::{Quoted, Shown};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -52,13 +53,12 @@ impl GgufModel {
         let meta = gguf.metadata();
         let architecture = meta.str("general.architecture")?;
         if architecture != Some("llama") {
-            let found = architecture.map_or("no architecture".to_owned(), |a| format!("`{a}`"));
+            let found = architecture
+                .map_or("no architecture".to_owned(), |found| format!("{}", Quoted(found)));
             return Err(unsupported(
                 gguf,
-                format!(
-                    "general.architecture: found {found}, expected `llama` (MobileLLM and SmolLM2 are \
-                 stored as such)"
-                ),
+                format!("general.architecture: found {found}, expected \"llama\""),
+                "take a model of that architecture; MobileLLM and SmolLM2 are stored as such",
             ));
         }
         let count =
@@ -100,10 +100,8 @@ impl GgufModel {
                 let (found, dim) = (found.unwrap_or(0), self.head_dim.unwrap_or(0));
                 return Err(unsupported(
                     gguf,
-                    format!(
-                        "{key}: found {found}, expected the head dimension {dim}; partial rotation and \
-                     unequal heads are not supported"
-                    ),
+                    format!("{key}: found {found}, expected the head dimension {dim}"),
+                    "take a model without partial rotation, whose heads are all of one size",
                 ));
             }
         }
@@ -121,10 +119,8 @@ impl GgufModel {
             if !neutral {
                 return Err(unsupported(
                     gguf,
-                    format!(
-                        "{key} = {value}: found a feature that deepthin does not have, expected a \
-                         dense model with unscaled rotary positions"
-                    ),
+                    format!("{key} = {value}: found a feature that deepthin does not have"),
+                    "take a dense model with unscaled rotary positions",
                 ));
             }
         }
@@ -175,6 +171,7 @@ impl GgufModel {
                 Err(SourceError::Unsupported {
                     path: path.to_path_buf(),
                     problem: format!("the metadata makes no model: {}", list.join("; ")),
+                    fix: ANEW.to_owned(),
                 })
             }
         }
@@ -234,17 +231,20 @@ pub(super) fn identifier(name: &str) -> String {
     text
 }
 
+/// The advice where a file is at odds with itself.
+pub(super) const ANEW: &str = "convert the model anew with current tools";
+
 fn missing(path: &Path, key: &str) -> SourceError {
     SourceError::Unsupported {
         path: path.to_path_buf(),
-        problem: format!(
-            "{key}: found nothing, expected the model's own value; describe the model in a .thin \
-             file and run that with --weights {}",
-            path.display()
+        problem: format!("{key}: found nothing, expected the model's own value"),
+        fix: format!(
+            "describe the model in a .thin file and run that with --weights {}",
+            Shown(path)
         ),
     }
 }
 
-fn unsupported(gguf: &Gguf, problem: String) -> SourceError {
-    SourceError::Unsupported { path: gguf.path().to_path_buf(), problem }
+fn unsupported(gguf: &Gguf, problem: String, fix: &str) -> SourceError {
+    SourceError::Unsupported { path: gguf.path().to_path_buf(), problem, fix: fix.to_owned() }
 }

@@ -1,14 +1,16 @@
 //! The tensors of a GGUF file as a model's weights: found by name, checked, put in our row order.
 
 use super::SourceError;
+use super::gguf_model::ANEW;
 use deepthin_compiler::fir::{Formats, Role};
 use deepthin_compiler::format::Format;
 use deepthin_compiler::weights::{TensorBytes, WeightSource};
-use deepthin_dsl::Model;
-use deepthin_runtime::gguf::{GgmlType, Gguf, TensorInfo};
+use deepthin_dsl::{Model, nearest_name};
+use deepthin_runtime::gguf::{GgmlType, Gguf, GgufError, TensorInfo};
 use half::{bf16, f16};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// A file's tensors, each with the shape that the model gives it.
 #[derive(Debug)]
@@ -17,6 +19,19 @@ pub struct GgufWeights {
     /// Index into the file's tensors.
     tensors: BTreeMap<(Option<u32>, Role), usize>,
     model: Model,
+    /// Why a tensor could not be read, the first time that happened.
+    failure: OnceLock<GgufError>,
+}
+
+/// A group of elements of a tensor, as the file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePlace {
+    /// The tensor's name in the file.
+    pub tensor: String,
+    /// Its row in the file.
+    pub row: u32,
+    /// The group's first byte, counted from the beginning of the file.
+    pub offset: u64,
 }
 
 impl GgufWeights {
@@ -26,7 +41,12 @@ impl GgufWeights {
     /// A tensor that is missing, has another shape, is stored in a format without kernels, or is
     /// not part of the model.
     pub fn new(gguf: Gguf, model: &Model) -> Result<GgufWeights, SourceError> {
-        let mut weights = GgufWeights { tensors: BTreeMap::new(), gguf, model: model.clone() };
+        let mut weights = GgufWeights {
+            tensors: BTreeMap::new(),
+            gguf,
+            model: model.clone(),
+            failure: OnceLock::new(),
+        };
         for key in keys(model) {
             let index = weights.find(key)?;
             weights.tensors.insert(key, index);
@@ -54,38 +74,72 @@ impl GgufWeights {
         formats
     }
 
+    /// Ends the reading of weights.
+    ///
+    /// # Errors
+    /// A tensor that could not be read, a file that was written to meanwhile.
+    pub fn finish(self) -> Result<(), GgufError> {
+        match self.failure.into_inner() {
+            Some(failure) => Err(failure),
+            None => self.gguf.check_unchanged(),
+        }
+    }
+
+    /// Where the file has a group of a row that [`WeightSource`] gives.
+    pub fn place(&self, block: Option<u32>, role: Role, row: u32, group: u32) -> Option<FilePlace> {
+        let info = self.info(block, role)?;
+        let stored = format(info.kind)?;
+        let half = self.model.block.head_dim / 2;
+        let row = match role {
+            Role::Query | Role::Key => {
+                let (head, within) = (row / (2 * half).max(1), row % (2 * half).max(1));
+                let (second, pair) = (within / half.max(1), within % half.max(1));
+                head * 2 * half + 2 * pair + second
+            }
+            _ => row,
+        };
+        let columns = usize::try_from(info.columns()).ok()?;
+        let row_bytes = u64::try_from(stored.row_bytes(columns)?).ok()?;
+        let group = u64::from(group) * u64::try_from(stored.group_bytes()).ok()?;
+        let offset = info.offset + u64::from(row) * row_bytes + group;
+        Some(FilePlace { tensor: info.name.clone(), row, offset })
+    }
+
     fn find(&self, (block, role): (Option<u32>, Role)) -> Result<usize, SourceError> {
         let name = file_name(block, role);
         let (rows, columns) = shape(&self.model, role);
-        let fail = |found: String| SourceError::Tensor {
-            path: self.gguf.path().to_path_buf(),
-            tensor: name.clone(),
-            expected: format!("[{rows}, {columns}]"),
-            found,
-        };
-        let index = self
-            .gguf
-            .tensors()
-            .iter()
-            .position(|t| t.name == name)
-            .ok_or_else(|| fail(self.nearest(&name)))?;
+        let expected = format!("[{rows}, {columns}]");
+        let path = self.gguf.path().to_path_buf();
+        let tensor = name.clone();
+        let fail = |found| SourceError::Tensor { path, tensor, expected, found };
+        let index = self.gguf.tensors().iter().position(|t| t.name == name);
+        let Some(index) = index else { return Err(fail(self.nearest(&name))) };
         let tensor = &self.gguf.tensors()[index];
         self.gguf.check_supported(tensor)?;
-        if (tensor.rows(), tensor.columns()) != (u64::from(rows), u64::from(columns)) {
-            return Err(fail(format!("[{}, {}]", tensor.rows(), tensor.columns())));
+        let (rows, columns) = (u64::from(rows), u64::from(columns));
+        match (tensor.rows(), tensor.columns()) {
+            found if found == (rows, columns) => {}
+            (r, c) if (c, r) == (rows, columns) => {
+                return Err(fail(format!("[{r}, {c}], its transpose")));
+            }
+            (r, c) => return Err(fail(format!("[{r}, {c}]"))),
         }
-        let quantized_gain = role.is_gain() && format(tensor.kind).is_none_or(|f| f.group() > 1);
-        if quantized_gain {
-            return Err(fail("a quantized gain; f32, f16 and bf16 are read".to_owned()));
+        if role.is_gain() && format(tensor.kind).is_none_or(|format| format.group() > 1) {
+            let path = self.gguf.path().to_path_buf();
+            let problem = format!(
+                "tensor `{name}`: found a gain stored as {}, expected F32, F16 or BF16",
+                tensor.kind
+            );
+            return Err(SourceError::Unsupported { path, problem, fix: ANEW.to_owned() });
         }
         Ok(index)
     }
 
-    /// `nothing`, with a tensor that looks meant.
+    /// `nothing`, with the tensor whose name is nearest.
     fn nearest(&self, name: &str) -> String {
-        let wanted = name.trim_end_matches(".weight");
-        let near = self.gguf.tensors().iter().find(|t| t.name.starts_with(wanted));
-        near.map_or("nothing".to_owned(), |t| format!("nothing (there is `{}`)", t.name))
+        let names: Vec<&str> = self.gguf.tensors().iter().map(|t| t.name.as_str()).collect();
+        let near = nearest_name(name, &names);
+        near.map_or("nothing".to_owned(), |near| format!("nothing (there is `{near}`)"))
     }
 
     /// A tied description on a file with a head of its own: only where both are the same.
@@ -94,13 +148,14 @@ impl GgufWeights {
         let (Some(head), Some(table)) = (head, self.gguf.tensor("token_embd.weight")) else {
             return Ok(());
         };
-        if head.kind == table.kind && self.gguf.bytes(head) == self.gguf.bytes(table) {
+        if self.gguf.are_equal(head, table)? {
             return Ok(());
         }
         Err(self.unsupported(
-            "the description says `embeddings tied`, but `output.weight` is not the embedding \
-             table: write `embeddings untied` to use it, or remove the tensor from the file"
+            "found an `output.weight` that is not the embedding table, expected none, for the \
+             description says `embeddings tied`"
                 .to_owned(),
+            "write `embeddings untied` to use the tensor, or remove it from the file",
         ))
     }
 
@@ -111,19 +166,25 @@ impl GgufWeights {
         };
         let tensors = self.gguf.tensors().iter().enumerate();
         let mut strangers = tensors.filter(|(i, t)| !known(*i, t)).map(|(_, t)| t.name.as_str());
-        match strangers.next() {
-            None => Ok(()),
-            Some(first) => Err(self.unsupported(format!(
-                "tensor `{first}` (and {} more) is not part of the model: found a variant that \
-                 deepthin does not have, or more blocks than the {} of the model",
+        let Some(first) = strangers.next() else { return Ok(()) };
+        let names: Vec<String> = keys(&self.model).iter().map(|(b, r)| file_name(*b, *r)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let near = nearest_name(first, &names).map(|near| format!(" (near to `{near}`)"));
+        Err(self.unsupported(
+            format!(
+                "found the tensor `{first}`{} and {} more, expected only those of a model of {} \
+                 blocks",
+                near.unwrap_or_default(),
                 strangers.count(),
                 self.model.depth
-            ))),
-        }
+            ),
+            "take a model of the plain architecture, or describe all of its blocks",
+        ))
     }
 
-    fn unsupported(&self, problem: String) -> SourceError {
-        SourceError::Unsupported { path: self.gguf.path().to_path_buf(), problem }
+    fn unsupported(&self, problem: String, fix: &str) -> SourceError {
+        let path = self.gguf.path().to_path_buf();
+        SourceError::Unsupported { path, problem, fix: fix.to_owned() }
     }
 
     fn info(&self, block: Option<u32>, role: Role) -> Option<&TensorInfo> {
@@ -136,23 +197,24 @@ impl WeightSource for GgufWeights {
         let info = self.info(block, role)?;
         let (rows, columns) = shape(&self.model, role);
         let stored = format(info.kind)?;
-        let bytes = self.gguf.bytes(info);
+        let bytes = match self.gguf.read(info) {
+            Ok(bytes) => bytes,
+            Err(failure) => {
+                // The first failure is the one to tell; `finish` does.
+                let _ = self.failure.set(failure);
+                return None;
+            }
+        };
         let bytes = match role {
             Role::Query | Role::Key => {
                 let row = stored.row_bytes(columns as usize)?;
-                Cow::Owned(half_split(bytes, row, self.model.block.head_dim as usize))
+                half_split(&bytes, row, self.model.block.head_dim as usize)
             }
             _ if role.is_gain() => widen(stored, bytes),
-            _ => Cow::Borrowed(bytes),
+            _ => bytes,
         };
         let format = if role.is_gain() { Format::F32 } else { stored };
-        Some(TensorBytes { format, rows, columns, bytes })
-    }
-
-    fn release(&self, block: Option<u32>, role: Role) {
-        if let Some(info) = self.info(block, role) {
-            self.gguf.release(info);
-        }
+        Some(TensorBytes { format, rows, columns, bytes: Cow::Owned(bytes) })
     }
 }
 
@@ -171,7 +233,7 @@ fn half_split(bytes: &[u8], row: usize, head_dim: usize) -> Vec<u8> {
 }
 
 /// A gain as f32: exact from f16 and bf16.
-fn widen(format: Format, bytes: &[u8]) -> Cow<'_, [u8]> {
+fn widen(format: Format, bytes: Vec<u8>) -> Vec<u8> {
     let halves = || bytes.as_chunks::<2>().0.iter();
     match format {
         Format::F16 => {
@@ -180,7 +242,7 @@ fn widen(format: Format, bytes: &[u8]) -> Cow<'_, [u8]> {
         Format::Bf16 => {
             halves().flat_map(|b| bf16::from_le_bytes(*b).to_f32().to_le_bytes()).collect()
         }
-        Format::F32 | Format::Q8_0 | Format::Q4_0 | Format::Q4_1 => Cow::Borrowed(bytes),
+        Format::F32 | Format::Q8_0 | Format::Q4_0 | Format::Q4_1 => bytes,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::SourceError;
 use crate::catalog::{self, CatalogModel};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A model's name, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,16 @@ pub enum ModelName {
 }
 
 impl ModelName {
-    /// Understands `smollm2-135m`, `file.gguf`, `file.thin` and `file.thin:name`.
+    /// The path and the name of `file.thin:name`; any other text is a path.
+    pub fn split(text: &str) -> (&Path, Option<&str>) {
+        match text.rsplit_once(':').filter(|(path, _)| path.ends_with(".thin")) {
+            Some((path, model)) => (Path::new(path), Some(model)),
+            None => (Path::new(text), None),
+        }
+    }
+
+    /// Understands `smollm2-135m`, `file.gguf`, `file.thin` and `file.thin:name`. Any other file
+    /// that there is can only be a GGUF file, or nothing that is read.
     ///
     /// # Errors
     /// Text that is none of these.
@@ -35,11 +44,13 @@ impl ModelName {
         if text.ends_with(".thin") {
             return Ok(ModelName::Description { path: PathBuf::from(text), model: None });
         }
-        match text.rsplit_once(':') {
-            Some((path, model)) if path.ends_with(".thin") => Ok(ModelName::Description {
-                path: PathBuf::from(path),
+        match ModelName::split(text) {
+            (path, Some(model)) => Ok(ModelName::Description {
+                path: path.to_path_buf(),
                 model: Some(model.to_owned()),
             }),
+            // A file of another name is told by its first bytes: the reader knows them.
+            _ if Path::new(text).exists() => Ok(ModelName::Gguf(PathBuf::from(text))),
             _ => Err(SourceError::Name { text: text.to_owned() }),
         }
     }

@@ -1,8 +1,8 @@
 //! Packing: weights from a source's rows to the layout that kernels read.
 //!
 //! A [`PackedTensor`] says what lies at an offset of the image; [`pack`] fills the image tensor
-//! by tensor, so that a mapped file's pages are given back as soon as they are read. Packing only
-//! moves codes (and biases q8); no value is rounded.
+//! by tensor, so that no more than one of a file's is in memory. Packing only moves codes (and
+//! biases q8); no value is rounded.
 
 pub mod layout;
 mod panels;
@@ -161,13 +161,19 @@ pub enum PackError {
     },
     /// A weight, scale or minimum that is infinite or NaN.
     #[error(
-        "tensor {tensor}, row {row}: a weight or scale is not finite; the file is damaged or was converted badly"
+        "tensor {}, row {row}, group {group}: found a weight or scale that is not finite, expected \
+         finite ones",
+        name(*.block, *.role)
     )]
     NonFinite {
-        /// Role and block.
-        tensor: String,
-        /// Row of the matrix.
+        /// Stored block, if any.
+        block: Option<u32>,
+        /// What the tensor is.
+        role: Role,
+        /// Row of the matrix, in the order of [`WeightSource`].
         row: u32,
+        /// Group of the row, from 0; an element where the format has no groups.
+        group: u32,
     },
     /// The image is too small for the plan; a bug.
     #[error("the image has no room for tensor {tensor} at byte {offset}")]
@@ -259,14 +265,14 @@ fn gain(
     out: &mut [u8],
 ) -> Result<(), PackError> {
     let tensor = fetch(source, block, role, (Format::F32, 1, width))?;
-    for (out, value) in out.chunks_exact_mut(4).zip(tensor.bytes.chunks_exact(4)) {
+    for ((out, value), group) in out.chunks_exact_mut(4).zip(tensor.bytes.chunks_exact(4)).zip(0..)
+    {
         let finite = f32::from_le_bytes([value[0], value[1], value[2], value[3]]).is_finite();
         if !finite {
-            return Err(PackError::NonFinite { tensor: name(block, role), row: 0 });
+            return Err(PackError::NonFinite { block, role, row: 0, group });
         }
         out.copy_from_slice(value);
     }
-    source.release(block, role);
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 //! Rows of a matrix into panels: the one place that knows both a file's group and a panel's step.
 
 use super::layout::{Layout, PANEL};
-use super::{PackError, Rows, fetch, name};
+use super::{PackError, Rows, fetch};
 use crate::fir::Role;
 use crate::format::Format;
 use crate::weights::{TensorBytes, WeightSource};
 use half::{bf16, f16};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, ScopedJoinHandle};
 
 /// Packs all panels of `rows` into `out`, which is exactly as long; padding lanes stay as they are.
 pub(super) fn pack_rows(
@@ -29,28 +31,42 @@ pub(super) fn pack_rows(
     let panel_bytes = usize::try_from(layout.panel_bytes()).unwrap_or(usize::MAX).max(1);
     let panels = out.len() / panel_bytes;
     let share = panels.div_ceil(threads.max(1)).max(1);
-    let result = std::thread::scope(|scope| {
-        let workers: Vec<_> = out
-            .chunks_mut(share * panel_bytes)
-            .enumerate()
-            .map(|(i, out)| {
-                scope.spawn({
-                    let job = &job;
-                    move || job.panels(i * share, out, panel_bytes)
-                })
-            })
-            .collect();
-        workers.into_iter().try_for_each(|w| match w.join() {
+    let parts = Mutex::new(out.chunks_mut(share * panel_bytes).enumerate());
+    let work = || -> Result<(), NonFinite> {
+        loop {
+            let next = parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((i, out)) = next else { return Ok(()) };
+            job.panels(i * share, out, panel_bytes)?;
+        }
+    };
+    let results = std::thread::scope(|scope| {
+        // This thread works too: it does alone what no other thread can be had for.
+        let spawn = |_| Builder::new().spawn_scoped(scope, work).ok();
+        let others: Vec<_> = (1..threads.min(panels)).map_while(spawn).collect();
+        let own = work();
+        let join = |other: ScopedJoinHandle<'_, _>| match other.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
-        })
+        };
+        others.into_iter().map(join).chain([own]).collect::<Vec<_>>()
     });
-    result.map_err(|(matrix, row)| {
-        let role = roles.get(matrix).copied().unwrap_or(Role::TokenEmbedding);
-        PackError::NonFinite { tensor: name(block, role), row }
-    })?;
-    roles.iter().for_each(|role| source.release(block, *role));
-    Ok(())
+    // Parts are handed out in order, so that the first bad panel is always among the results.
+    match results.into_iter().filter_map(Result::err).min_by_key(|bad| bad.panel) {
+        None => Ok(()),
+        Some(NonFinite { matrix, row, group, .. }) => {
+            let role = roles.get(matrix).copied().unwrap_or(Role::TokenEmbedding);
+            Err(PackError::NonFinite { block, role, row, group })
+        }
+    }
+}
+
+/// Where a weight is not finite: panel, matrix of the panel, row of the matrix, group of the row.
+#[derive(Debug, Clone, Copy)]
+struct NonFinite {
+    panel: u32,
+    matrix: usize,
+    row: u32,
+    group: u32,
 }
 
 struct Job<'a> {
@@ -60,16 +76,15 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Packs the panels from number `first` on; the error is matrix and row of a weight that is
-    /// not finite.
-    fn panels(&self, first: usize, out: &mut [u8], panel_bytes: usize) -> Result<(), (usize, u32)> {
+    /// Packs the panels from number `first` on; the error is the first weight that is not finite.
+    fn panels(&self, first: usize, out: &mut [u8], panel_bytes: usize) -> Result<(), NonFinite> {
         for (panel, out) in (first..).zip(out.chunks_exact_mut(panel_bytes)) {
             let panel = u32::try_from(panel).unwrap_or(u32::MAX);
             for lane in 0..PANEL {
                 let Some((matrix, row)) = self.rows.row(panel, lane) else { continue };
                 let Some(bytes) = self.row(matrix, row) else { continue };
-                if !self.lane(lane, bytes, out) {
-                    return Err((matrix, row));
+                if let Some(group) = self.lane(lane, bytes, out) {
+                    return Err(NonFinite { panel, matrix, row, group });
                 }
             }
         }
@@ -83,20 +98,25 @@ impl Job<'_> {
         tensor.bytes.get(start..start + bytes)
     }
 
-    /// Scatters one row over the steps of a panel; false where a value is not finite.
-    fn lane(&self, lane: u32, row: &[u8], panel: &mut [u8]) -> bool {
+    /// Scatters one row over the steps of a panel; the first group with a value that is not
+    /// finite comes back.
+    fn lane(&self, lane: u32, row: &[u8], panel: &mut [u8]) -> Option<u32> {
         let group = self.layout.format.group_bytes();
         let step = self.layout.step_bytes() as usize;
-        let mut finite = true;
-        for (group, out) in row.chunks_exact(group).zip(panel.chunks_exact_mut(step)) {
-            finite &= match self.layout.format {
+        let mut bad = None;
+        let groups = row.chunks_exact(group).zip(panel.chunks_exact_mut(step));
+        for (index, (group, out)) in (0..).zip(groups) {
+            let finite = match self.layout.format {
                 Format::F32 | Format::F16 | Format::Bf16 => {
                     plain(self.layout.format, lane, group, out)
                 }
                 Format::Q8_0 | Format::Q4_0 | Format::Q4_1 => self.group(lane, group, out),
             };
+            if !finite {
+                bad = bad.or(Some(index));
+            }
         }
-        finite
+        bad
     }
 
     /// One group of 32 elements: scale, minimum, codes.
