@@ -47,6 +47,7 @@ pub mod codegen;
 pub mod dequant;
 pub mod fir;
 pub mod format;
+pub mod header;
 pub mod id;
 pub mod interp;
 pub mod lower;

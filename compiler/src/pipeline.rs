@@ -1,7 +1,7 @@
 //! THE list of stages: from a checked model to a program that the runtime can run.
 
 use crate::codegen::clif::Clif;
-use crate::codegen::{Backend, Code, CodegenError, jit};
+use crate::codegen::{Backend, Code, CodegenError, jit, object};
 use crate::fir::{self, BuildError, Formats, Graph};
 use crate::plan::{Plan, PlanError, PlanOptions, plan};
 use crate::vir::{Index, Kernel, Verified, VerifyErrors, verify};
@@ -105,6 +105,13 @@ pub fn jit_program(lowered: &Lowered, clif: &Clif) -> Result<Program, CompileErr
     let codes = emit(clif, &lowered.kernels)?;
     let entries = jit::link(clif, &codes)?;
     Ok(program(lowered, entries))
+}
+
+/// A relocatable object file with machine code of a lowered model; [`Header`](crate::header)
+/// tells what is in it.
+pub fn object(lowered: &Lowered, clif: &Clif) -> Result<Vec<u8>, CompileError> {
+    let codes = emit(clif, &lowered.kernels)?;
+    Ok(object::object(clif, &lowered.plan.name, &codes)?)
 }
 
 /// The program of a lowered model with `entries` as the code of its kernels.

@@ -4,10 +4,12 @@
     reason = "machine code is called through a pointer, and its memory unmapped"
 )]
 
+use super::clif::Clif;
+use super::define::define;
+use super::target::Target;
 use super::{Code, CodegenError};
-use crate::codegen::clif::Clif;
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
-use cranelift_module::{FuncId, Linkage, Module, ModuleError, default_libcall_names};
+use cranelift_module::{FuncId, Linkage, ModuleError, default_libcall_names};
 use deepthin_runtime::abi::{KernelCode, KernelFn};
 use std::sync::Arc;
 
@@ -48,7 +50,13 @@ impl KernelCode for JitKernel {
 }
 
 /// Places the code of `kernels` into executable memory; the result is in the same order.
+///
+/// # Errors
+/// Code for another target than this machine; no memory.
 pub fn link(clif: &Clif, codes: &[Code]) -> Result<Vec<Arc<dyn KernelCode>>, CodegenError> {
+    if Target::host()? != *clif.target() {
+        return Err(CodegenError::Foreign { target: *clif.target() });
+    }
     let size: usize = codes.iter().map(|c| c.bytes.len() + 256).sum();
     let provider = ArenaMemoryProvider::new_with_size(size.next_multiple_of(1 << 16) + (1 << 16))
         .map_err(|e| CodegenError::Memory(e.to_string()))?;
@@ -72,17 +80,11 @@ pub fn link(clif: &Clif, codes: &[Code]) -> Result<Vec<Arc<dyn KernelCode>>, Cod
     Ok(kernels)
 }
 
+/// Defines the code of all kernels and makes it executable; only `perf` sees the symbols.
 fn define_all(module: &mut JITModule, codes: &[Code]) -> Result<Vec<FuncId>, Box<ModuleError>> {
-    let mut signature = module.make_signature();
-    let pointer = cranelift_codegen::ir::AbiParam::new(module.target_config().pointer_type());
-    signature.params.extend([pointer, pointer]);
-    let mut ids = Vec::with_capacity(codes.len());
-    for (i, code) in codes.iter().enumerate() {
-        let symbol = format!("deepthin_{i}_{}", code.name);
-        let id = module.declare_function(&symbol, Linkage::Local, &signature)?;
-        module.define_function_bytes(id, code.alignment, &code.bytes, &[])?;
-        ids.push(id);
-    }
+    let symbols: Vec<String> =
+        codes.iter().enumerate().map(|(i, code)| format!("deepthin_{i}_{}", code.name)).collect();
+    let ids = define(module, codes, &symbols, Linkage::Local)?;
     module.finalize_definitions()?;
     Ok(ids)
 }

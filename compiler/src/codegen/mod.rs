@@ -1,14 +1,19 @@
 //! Machine code from verified VIR: one trait, and nothing above it that names an ISA.
 //!
-//! A [`Backend`] turns one verified kernel into position-independent bytes; [`jit`] places the
-//! bytes of all kernels of a model into executable memory. Verified VIR never makes a back end
-//! panic: it returns [`CodegenError`] or code.
+//! A [`Backend`] turns one verified kernel into position-independent bytes for its [`target`].
+//! [`jit`] places the bytes of all kernels of a model into executable memory, [`object`] into a
+//! relocatable file; both define them in a Cranelift module by the same few lines (`define`).
+//! Verified VIR never makes a back end panic: it returns [`CodegenError`] or code.
 
 pub mod clif;
+mod define;
 pub mod host;
 pub mod jit;
+pub mod object;
+pub mod target;
 
 use crate::vir::verify::Verified;
+use target::Target;
 use thiserror::Error;
 
 /// A kernel's machine code: a function of the kernel ABI (`specs/abi.md`), without relocations.
@@ -72,7 +77,16 @@ pub enum CodegenError {
         /// What the back end said.
         message: String,
     },
+    /// Code for another machine was to be run on this one.
+    #[error("code for {target} is not run here: only that for this machine as it was found is")]
+    Foreign {
+        /// What the code is for.
+        target: Target,
+    },
     /// Memory for code could not be had.
     #[error("no memory for machine code: {0}")]
     Memory(String),
+    /// An object file could not be made; always a bug here or in Cranelift.
+    #[error("no object file: {0}")]
+    Object(String),
 }

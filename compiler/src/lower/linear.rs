@@ -80,7 +80,7 @@ const fn rope_panels(heads: u32, head_dim: u32) -> u32 {
 }
 
 /// Panels of a q, k, v projection: `[q, k, v]`.
-pub(super) const fn qkv_panels(shape: HeadShape) -> [u32; 3] {
+pub(crate) const fn qkv_panels(shape: HeadShape) -> [u32; 3] {
     [
         rope_panels(shape.heads, shape.head_dim),
         rope_panels(shape.kv_heads, shape.head_dim),

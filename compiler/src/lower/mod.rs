@@ -15,6 +15,7 @@ mod reduce;
 pub use attention::{AttentionKernel, lower_attention};
 pub use embed::{EmbedKernel, lower_embed};
 pub use exp::{exp, silu};
+pub(crate) use linear::qkv_panels;
 pub use linear::{EpilogueKernel, LinearKernel, Segment, lower_linear};
 
 use crate::vir::{Access, BufferId, Builder, Kernel};

@@ -10,7 +10,8 @@ mod address;
 mod inst;
 mod math;
 
-use super::{Backend, Code, CodegenError, Listing, host};
+use super::target::Target;
+use super::{Backend, Code, CodegenError, Listing};
 use crate::id::Id;
 use crate::vir::verify::Verified;
 use crate::vir::{Bound, Carried, IndexId, Inst, Kernel, Ty, ValueId};
@@ -20,7 +21,7 @@ use cranelift_codegen::ir::{
     AbiParam, BlockArg, Function, InstBuilder, MemFlagsData, Signature, Type, UserFuncName, Value,
     types,
 };
-use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{CodegenError as ClifError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -29,28 +30,52 @@ use std::collections::BTreeMap;
 /// Cranelift for one target.
 pub struct Clif {
     isa: OwnedTargetIsa,
+    target: Target,
 }
 
 impl Clif {
     /// The back end for this host with the features it has.
+    ///
+    /// # Errors
+    /// A host that kernels cannot run on.
     pub fn host() -> Result<Self, CodegenError> {
-        host::require()?;
-        let mut builder = settings::builder();
+        Clif::new(&Target::host()?)
+    }
+
+    /// The back end for a target.
+    ///
+    /// # Errors
+    /// Cranelift was built without the instruction set, or without a feature.
+    pub fn new(target: &Target) -> Result<Self, CodegenError> {
+        let mut flags = settings::builder();
         // The verifier doubles compile time; debug builds and tests keep it on.
         let verifier = if cfg!(debug_assertions) { "true" } else { "false" };
         for (name, value) in
             [("opt_level", "none"), ("is_pic", "false"), ("enable_verifier", verifier)]
         {
-            builder.set(name, value).map_err(|e| setup_error(&e))?;
+            flags.set(name, value).map_err(|e| setup_error(&e))?;
         }
-        let isa = cranelift_native::builder()
-            .map_err(|e| setup_error(&e))?
-            .finish(settings::Flags::new(builder))
-            .map_err(|e| setup_error(&e))?;
-        Ok(Clif { isa })
+        let builder = match target.cpu().features() {
+            None => cranelift_native::builder().map_err(|e| setup_error(&e))?,
+            Some(features) => {
+                let mut builder =
+                    isa::lookup_by_name(target.triple()).map_err(|e| setup_error(&e))?;
+                for feature in features {
+                    builder.enable(feature).map_err(|e| setup_error(&e))?;
+                }
+                builder
+            }
+        };
+        let isa = builder.finish(settings::Flags::new(flags)).map_err(|e| setup_error(&e))?;
+        Ok(Clif { isa, target: *target })
     }
 
-    /// The target, for the module that links the code.
+    /// What it emits code for.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The target as Cranelift knows it, for the module that links the code.
     pub fn isa(&self) -> &OwnedTargetIsa {
         &self.isa
     }
