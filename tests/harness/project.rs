@@ -33,11 +33,12 @@ pub fn sources(extension: &str) -> Vec<Source> {
     paths.iter().map(|path| read(path)).collect()
 }
 
-/// Adds the files below `folder` to `paths`; a folder that is not there has none.
+/// Adds the files below `folder` to `paths`; a folder that is not there has none, nor has one that
+/// cargo builds in.
 fn collect(folder: &Path, extension: &str, paths: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        if path.is_dir() {
+        if path.is_dir() && !path.ends_with("target") {
             collect(&path, extension, paths);
         } else if path.extension().is_some_and(|found| found == extension) {
             paths.push(path);

@@ -4,6 +4,7 @@
 
 mod cli;
 mod codegen;
+mod corpus;
 mod engines;
 mod faults;
 mod fir;

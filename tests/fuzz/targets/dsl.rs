@@ -1,0 +1,7 @@
+//! Any bytes as a description.
+#![no_main]
+
+use deepthin_fuzz as _;
+use deepthin_tests::oracle;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oracle::dsl(data));

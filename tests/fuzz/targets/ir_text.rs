@@ -1,0 +1,7 @@
+//! Any bytes as FIR and as VIR.
+#![no_main]
+
+use deepthin_fuzz as _;
+use deepthin_tests::oracle;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oracle::ir_text(data));
