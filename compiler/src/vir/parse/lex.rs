@@ -9,7 +9,7 @@ pub(super) enum Token<'t> {
     Word(&'t str),
     /// A decimal or `0x` number without sign; a fraction or exponent makes it an f32.
     Number(&'t str),
-    /// What stands in quotes.
+    /// What stands in quotes: no control character.
     Quoted(&'t str),
     /// Punctuation.
     Sign(&'static str),
@@ -69,11 +69,17 @@ impl<'t> Lexer<'t> {
         }
         if first == '"' {
             self.take(1);
-            let inside = self.take_while(|c| c != '"' && c != '\n');
-            return if self.take(1) == "\"" {
-                Ok((Token::Quoted(inside), place))
-            } else {
-                Err(ParseError::new(place, "a quote that its line does not close"))
+            let inside = self.take_while(|c| c != '"' && !c.is_control());
+            let ends_line = |c: char| c == '\n' || c == '\r';
+            return match self.rest.chars().next() {
+                Some('"') => {
+                    self.take(1);
+                    Ok((Token::Quoted(inside), place))
+                }
+                Some(c) if !ends_line(c) => {
+                    Err(ParseError::new(self.place, format!("{c:?} has no place in quotes")))
+                }
+                _ => Err(ParseError::new(place, "a quote that its line does not close")),
             };
         }
         for sign in SIGNS {
