@@ -24,8 +24,13 @@ pub(crate) struct CompileArgs {
     pub(crate) target: TargetArgs,
 
     /// What to write, a list
-    #[arg(long, value_name = "KIND,..", value_enum, value_delimiter = ',',
-          default_values_t = [Emit::Obj, Emit::Header])]
+    #[arg(
+        long,
+        value_name = "KIND,..",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "obj,header"
+    )]
     pub(crate) emit: Vec<Emit>,
 
     /// Directory to write to; it is made where there is none

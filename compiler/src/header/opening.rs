@@ -82,7 +82,8 @@ pub(super) fn text(header: &Header<'_>) -> String {
         "{name}.h: the kernels of the language model `{name}`, made by deepthin {}\n\n    \
          target     {}\n    \
          processor  {} or better ({})\n    \
-         code       {name}.o, for the shapes of this model alone:\n\n",
+         code       {name}.o, for the shapes of this model alone; with each kernel it is told what its\n               \
+         matrices are stored as:\n\n",
         env!("CARGO_PKG_VERSION"),
         target.triple(),
         cpu.name,
