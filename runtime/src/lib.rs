@@ -15,9 +15,10 @@
 //! | [`threads`] | the pool: spin, then park |
 //! | [`memory`] | zeroed regions |
 //! | [`gguf`] | the reader of GGUF files |
-//! | [`tokenizer`] | byte-level BPE from a file's own metadata |
+//! | [`tokenizer`] | text to ids and back, by a file's own vocabulary |
 //! | [`sampler`] | from logits to a token |
-//! | [`text`] | from token bytes to whole code points |
+//! | [`text`] | from token bytes to whole code points, and to what a terminal may be shown |
+//! | [`stop`] | ends a text before stop strings |
 //! | [`shown`] | names and texts from outside, as messages show them |
 
 pub mod abi;
@@ -27,6 +28,7 @@ pub mod program;
 pub mod sampler;
 pub mod session;
 pub mod shown;
+pub mod stop;
 mod sync;
 pub mod text;
 pub mod threads;

@@ -1,8 +1,11 @@
-//! Streams of bytes as text: whole code points as soon as they are complete.
+//! Streams of bytes as text, and text as a terminal may be shown it.
 //!
 //! Tokens are strings of bytes, and a token may end in the middle of a character. What is printed
-//! while a model generates must not.
+//! while a model generates must not. And what a model, a file or a template says is not to be
+//! trusted: a terminal obeys some characters in place of showing them.
 
+use crate::shown::steers;
+use std::borrow::Cow;
 use std::str;
 
 /// Turns bytes into text, piece by piece; bytes that are no UTF-8 become U+FFFD, one for each
@@ -49,4 +52,34 @@ impl Utf8Stream {
         self.tail.clear();
         text
     }
+}
+
+/// Whether a character of a running text steers a terminal: it does so in a name ([`steers`]), and
+/// is no line feed or tab and no line separator, which only break lines. The marks U+061C, U+200E
+/// and U+200F pass as well: unlike the overrides and isolates they order only what is next to
+/// them, and texts in Arabic and Hebrew need them.
+pub fn steers_terminal(character: char) -> bool {
+    let stands = matches!(
+        character,
+        '\n' | '\t' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}'
+    );
+    steers(character) && !stands
+}
+
+/// A text as a terminal may be shown it: each character that would steer it is written as its
+/// number, such as `\u{1b}`. An escape sequence is harmless without the character that begins it,
+/// so no character depends on those before it.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(steers_terminal) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if steers_terminal(character) {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    Cow::Owned(shown)
 }

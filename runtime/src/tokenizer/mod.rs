@@ -1,42 +1,70 @@
-//! Text to token ids and back: byte-level BPE, built from the metadata of a GGUF file.
+//! Text to token ids and back, built from the metadata of a GGUF file.
 //!
-//! A text is first split at the special tokens that stand in it by name (`special`), then each
-//! part into words (`words`), then each word into bytes, which the vocabulary's merges join to
-//! tokens (`merges`). Tokens are kept as bytes; the alphabet that files write them in is undone
-//! when the vocabulary is read (`alphabet`, `vocabulary`).
+//! Two kinds of vocabularies are read: byte-level BPE (`byte_level`), in which a list of merges
+//! joins bytes, and SentencePiece's BPE (`sentence_piece`), in which scores join code points. Both
+//! keep tokens as bytes (`vocabulary`) and join by the same machine (`merger`).
 //!
-//! The merging is our own. Of the crates that could do it, kitoken ranks the *results* of merges
-//! and joins any two tokens that make one, where the file's list names the pair: with the merges
-//! `b c`, `a b`, `ab c` it makes `abc` one token, and the list makes it two. On SmolLM2's
-//! vocabulary the two agree, but a file's metadata is to mean what it says; the other candidate,
-//! tokenizers, brings dozens of crates, one of them unmaintained. What is left is small.
+//! A text is first split at the special tokens that stand in it by name (`special`); what is
+//! between them is cut and joined by the kind of the vocabulary (`encoder`). The way back is
+//! `decoder`.
 //!
 //! Control tokens steer a model, so text that comes from a user must never become one:
 //! [`Tokenizer::encode`] reads their names only where it is told to, and a vocabulary whose merges
-//! could make one is refused. A byte without a token is an error that names the place, since
-//! dropping it would change the text.
+//! could make one is refused. Text without a token is an error that names the place, since
+//! dropping it would change the text; only a vocabulary that names a token for the unknown, and
+//! has no byte tokens, turns it into that.
 
-mod alphabet;
+mod byte_level;
+mod decoder;
+mod encoder;
 mod error;
-mod merges;
+mod merger;
+mod sentence_piece;
 mod special;
 mod vocabulary;
-mod words;
 
+pub use decoder::Decoder;
+pub use encoder::Span;
 pub use error::TokenizerError;
 
 use crate::gguf::{Gguf, Metadata, Strings};
-use merges::{Merger, Merges};
-use special::{Part, Specials};
-use vocabulary::{TokenIndex, Vocabulary};
-use words::WordRule;
+use byte_level::ByteLevel;
+use encoder::Encoder;
+use sentence_piece::SentencePiece;
+use special::Specials;
+use std::fmt;
+use vocabulary::Vocabulary;
 
-/// A byte-level BPE tokenizer.
+/// The kinds of vocabularies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenizerKind {
+    /// Merges join bytes: `gpt2` in files.
+    ByteLevelBpe,
+    /// Scores join code points: `llama` in files.
+    SentencePieceBpe,
+}
+
+impl fmt::Display for TokenizerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TokenizerKind::ByteLevelBpe => "byte-level BPE",
+            TokenizerKind::SentencePieceBpe => "SentencePiece BPE",
+        })
+    }
+}
+
+/// How a vocabulary cuts and joins plain text.
+#[derive(Debug)]
+enum Scheme {
+    ByteLevel(ByteLevel),
+    SentencePiece(SentencePiece),
+}
+
+/// A tokenizer of either kind.
 #[derive(Debug)]
 pub struct Tokenizer {
-    rule: WordRule,
+    scheme: Scheme,
     vocabulary: Vocabulary,
-    merges: Merges,
     /// The names that are found in every text: those of user-defined tokens.
     always: Specials,
     /// The names that are found where control tokens are asked for.
@@ -46,71 +74,74 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     /// Builds the tokenizer that a file's metadata describes.
+    ///
+    /// # Errors
+    /// A vocabulary of another kind, or one that is wrong.
     pub fn from_gguf(gguf: &Gguf) -> Result<Tokenizer, TokenizerError> {
         let metadata = gguf.metadata();
-        match required(metadata, "tokenizer.ggml.model")? {
-            "gpt2" => {}
+        let (vocabulary, scheme) = match required(metadata, "tokenizer.ggml.model")? {
+            "gpt2" => {
+                let (vocabulary, scheme) = ByteLevel::new(metadata)?;
+                (vocabulary, Scheme::ByteLevel(scheme))
+            }
+            "llama" => {
+                let (vocabulary, scheme) = SentencePiece::new(metadata)?;
+                (vocabulary, Scheme::SentencePiece(scheme))
+            }
             other => return Err(TokenizerError::Model(other.to_owned())),
-        }
-        let rule = match required(metadata, "tokenizer.ggml.pre")? {
-            "smollm" => WordRule::SmolLm,
-            "gpt-2" | "gpt2" => WordRule::Gpt2,
-            other => return Err(TokenizerError::PreTokenizer(other.to_owned())),
         };
-        let texts = required_strings(metadata, "tokenizer.ggml.tokens")?;
-        let vocabulary = Vocabulary::new(metadata, texts)?;
-        let lines = required_strings(metadata, "tokenizer.ggml.merges")?;
-        let merges = Merges::new(lines, &TokenIndex::new(texts, &vocabulary.types)?)?;
-        let adds_bos = metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(false);
+        // Files of the `llama` kind are older than the key, and their models expect the token.
+        let default = match scheme {
+            Scheme::ByteLevel(_) => false,
+            Scheme::SentencePiece(_) => vocabulary.named.bos.is_some(),
+        };
+        let adds_bos = metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(default);
         if adds_bos && vocabulary.named.bos.is_none() {
             return Err(TokenizerError::NoBos);
         }
         let always = Specials::new(&vocabulary, false);
         let all = Specials::new(&vocabulary, true);
-        Ok(Tokenizer { rule, vocabulary, merges, always, all, adds_bos })
+        Ok(Tokenizer { scheme, vocabulary, always, all, adds_bos })
     }
 
-    /// The ids of a text, without a token at its beginning (see [`Tokenizer::adds_bos`]).
+    /// The kind of the vocabulary.
+    pub fn kind(&self) -> TokenizerKind {
+        match self.scheme {
+            Scheme::ByteLevel(_) => TokenizerKind::ByteLevelBpe,
+            Scheme::SentencePiece(_) => TokenizerKind::SentencePieceBpe,
+        }
+    }
+
+    /// The ids of a text, without a token at its beginning (see [`Tokenizer::adds_bos`]) or end.
     ///
     /// With `special`, names of control tokens in the text become these tokens; without, they
-    /// are plain text, and no id of the result is that of a control token.
+    /// are plain text, and no id of the result is that of a control token, but for the unknown
+    /// one of a vocabulary without byte tokens.
+    ///
+    /// # Errors
+    /// A byte that has no token.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
-        let names = if special { &self.all } else { &self.always };
-        let mut merger = Merger::new(&self.merges);
-        let mut ids = Vec::new();
-        let mut bytes = Vec::new();
-        for part in names.parts(text) {
-            match part {
-                Part::Token(id) => ids.push(id),
-                Part::Text(mut offset, part) => {
-                    for word in self.rule.words(part) {
-                        self.byte_tokens(word, offset, &mut bytes)?;
-                        merger.merge(&bytes, &mut ids);
-                        offset += word.len();
-                    }
-                }
-            }
-        }
-        Ok(ids)
+        self.encode_spans(&[Span { text, special }])
     }
 
-    /// Replaces `tokens` by the tokens of the bytes of a word, which stands at `offset`.
-    fn byte_tokens(
-        &self,
-        word: &str,
-        offset: usize,
-        tokens: &mut Vec<u32>,
-    ) -> Result<(), TokenizerError> {
-        tokens.clear();
-        for (index, byte) in word.bytes().enumerate() {
-            let token = self.vocabulary.of_byte[usize::from(byte)];
-            tokens.push(token.ok_or(TokenizerError::NoToken { byte, offset: offset + index })?);
+    /// The ids of a text of which only some spans may name control tokens. Plain text on both
+    /// sides of a border is encoded as one.
+    ///
+    /// # Errors
+    /// A byte that has no token; its offset is that in the whole text.
+    pub fn encode_spans(&self, spans: &[Span<'_>]) -> Result<Vec<u32>, TokenizerError> {
+        let mut encoder = Encoder::new(self);
+        for span in spans {
+            encoder.push(*span)?;
         }
-        Ok(())
+        encoder.finish()
     }
 
     /// The bytes of a token, which need not be whole characters. A control token has none, or
     /// its name where `special` asks for it.
+    ///
+    /// # Errors
+    /// An id that is out of range.
     pub fn piece(&self, id: u32, special: bool) -> Result<&[u8], TokenizerError> {
         let count = self.vocab_len();
         let bytes = self.vocabulary.bytes(id).ok_or(TokenizerError::IdRange { id, count })?;
@@ -118,17 +149,32 @@ impl Tokenizer {
     }
 
     /// The bytes of a sequence of tokens, control tokens as [`Tokenizer::piece`] has them.
+    ///
+    /// # Errors
+    /// An id that is out of range.
     pub fn decode(&self, ids: &[u32], special: bool) -> Result<Vec<u8>, TokenizerError> {
+        let mut decoder = self.decoder(&[], special);
         let mut bytes = Vec::new();
         for &id in ids {
-            bytes.extend_from_slice(self.piece(id, special)?);
+            bytes.extend_from_slice(decoder.push(id)?);
         }
         Ok(bytes)
+    }
+
+    /// Decodes what follows `prompt`, which is not decoded itself.
+    pub fn decoder(&self, prompt: &[u32], special: bool) -> Decoder<'_> {
+        Decoder::new(self, prompt, special)
     }
 
     /// How many tokens there are: ids are below this.
     pub fn vocab_len(&self) -> usize {
         self.vocabulary.len()
+    }
+
+    /// Bytes of the longest token, at least 1: a text of n bytes has n / this many tokens or more.
+    pub fn longest_token(&self) -> usize {
+        let lengths = (0..).map_while(|id| self.vocabulary.bytes(id)).map(<[u8]>::len);
+        lengths.max().unwrap_or(1).max(1)
     }
 
     /// Whether a token is a control token.
@@ -151,6 +197,14 @@ impl Tokenizer {
         self.adds_bos
     }
 
+    /// Whether a space is put before every text, and taken away from what is decoded.
+    fn adds_space(&self) -> bool {
+        match &self.scheme {
+            Scheme::ByteLevel(_) => false,
+            Scheme::SentencePiece(scheme) => scheme.adds_prefix(),
+        }
+    }
+
     /// Whether a token ends what the model has to say: the end of text, turn or message.
     pub fn is_end(&self, id: u32) -> bool {
         self.vocabulary.is_end(id)
@@ -165,4 +219,9 @@ fn required<'a>(metadata: &'a Metadata, key: &str) -> Result<&'a str, TokenizerE
 /// The texts of a key that must be there.
 fn required_strings<'a>(metadata: &'a Metadata, key: &str) -> Result<&'a Strings, TokenizerError> {
     Ok(metadata.strings(key)?.ok_or_else(|| metadata.missing(key))?)
+}
+
+/// The numbers of a key that must be there.
+fn required_i32s<'a>(metadata: &'a Metadata, key: &str) -> Result<&'a [i32], TokenizerError> {
+    Ok(metadata.i32s(key)?.ok_or_else(|| metadata.missing(key))?)
 }

@@ -28,7 +28,7 @@ impl Specials {
             .iter()
             .zip(0..)
             .filter(|(kind, _)| match kind {
-                TokenType::Plain => false,
+                TokenType::Plain | TokenType::Unused | TokenType::Byte => false,
                 TokenType::Control => control,
                 TokenType::UserDefined => true,
             })

@@ -1,6 +1,5 @@
 //! The tokens of a vocabulary: their bytes, their types, and the ids with a meaning of their own.
 
-use super::alphabet;
 use super::error::TokenizerError;
 use crate::gguf::{Metadata, Strings};
 
@@ -12,26 +11,40 @@ const MAX_TOKEN_BYTES: usize = 1 << 16;
 
 /// Control tokens that end an answer even where the metadata names another one, since models
 /// trained on several formats emit them all.
-const END_TEXTS: [&str; 6] =
-    ["<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "</s>"];
+const END_TEXTS: [&str; 8] = [
+    "<|endoftext|>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<end_of_turn>",
+    "<|end|>",
+    "</s>",
+];
 
 /// What a token is for, as `tokenizer.ggml.token_type` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenType {
-    /// Made by merging: text in the byte alphabet.
+    /// Made by joining.
     Plain,
     /// Steers the model and is no text; plain text never contains it.
     Control,
     /// Added later, with its own text, which is found in plain text before anything is merged.
     UserDefined,
+    /// A plain token that training has not met.
+    Unused,
+    /// A single byte, by number. Files of byte-level vocabularies mark no token so, or any.
+    Byte,
 }
 
 impl TokenType {
     fn from_number(index: usize, number: i32) -> Result<TokenType, TokenizerError> {
         match number {
-            1 | 5 | 6 => Ok(TokenType::Plain),
+            1 => Ok(TokenType::Plain),
             2 | 3 => Ok(TokenType::Control),
             4 => Ok(TokenType::UserDefined),
+            5 => Ok(TokenType::Unused),
+            6 => Ok(TokenType::Byte),
             found => Err(TokenizerError::TokenType { index, found }),
         }
     }
@@ -42,6 +55,7 @@ impl TokenType {
 pub(super) struct NamedIds {
     pub(super) bos: Option<u32>,
     pub(super) eos: Option<u32>,
+    pub(super) unknown: Option<u32>,
     eot: Option<u32>,
     eom: Option<u32>,
 }
@@ -55,6 +69,7 @@ impl NamedIds {
         Ok(NamedIds {
             bos: read("tokenizer.ggml.bos_token_id")?,
             eos: read("tokenizer.ggml.eos_token_id")?,
+            unknown: read("tokenizer.ggml.unknown_token_id")?,
             eot: read("tokenizer.ggml.eot_token_id")?,
             eom: read("tokenizer.ggml.eom_token_id")?,
         })
@@ -75,7 +90,8 @@ pub(super) struct TokenIndex<'a> {
 impl<'a> TokenIndex<'a> {
     /// Refuses the same text twice.
     pub(super) fn new(texts: &'a Strings, types: &'a [TokenType]) -> Result<Self, TokenizerError> {
-        let mut entries: Vec<(u64, u32)> = texts.iter().map(prefix).zip(0..).collect();
+        let mut entries: Vec<(u64, u32)> =
+            texts.iter().map(|text| prefix(text.as_bytes())).zip(0..).collect();
         let text = |id: u32| texts.get(id as usize).unwrap_or_default();
         entries.sort_unstable_by(|a, b| {
             a.0.cmp(&b.0).then_with(|| text(a.1).cmp(text(b.1))).then_with(|| a.1.cmp(&b.1))
@@ -93,7 +109,7 @@ impl<'a> TokenIndex<'a> {
 
     /// The id of the token with this text.
     pub(super) fn id(&self, text: &str) -> Option<u32> {
-        let wanted = prefix(text);
+        let wanted = prefix(text.as_bytes());
         let of = |id: u32| self.texts.get(id as usize).unwrap_or_default();
         let order = |&(found, id): &(u64, u32)| found.cmp(&wanted).then_with(|| of(id).cmp(text));
         let at = self.entries.binary_search_by(order).ok()?;
@@ -112,10 +128,10 @@ impl<'a> TokenIndex<'a> {
 }
 
 /// The first eight bytes of a text, zeros after its end, in the order of texts.
-fn prefix(text: &str) -> u64 {
+pub(super) fn prefix(text: &[u8]) -> u64 {
     let mut bytes = [0; 8];
-    for (to, from) in bytes.iter_mut().zip(text.bytes()) {
-        *to = from;
+    for (to, from) in bytes.iter_mut().zip(text) {
+        *to = *from;
     }
     u64::from_be_bytes(bytes)
 }
@@ -130,13 +146,16 @@ pub(super) struct Vocabulary {
     pub(super) named: NamedIds,
     /// The tokens that end an answer, ascending.
     ends_answer: Vec<u32>,
-    /// The plain token of each single byte, where there is one.
-    pub(super) of_byte: [Option<u32>; 256],
 }
 
 impl Vocabulary {
-    /// Reads tokens, types and named ids.
-    pub(super) fn new(metadata: &Metadata, texts: &Strings) -> Result<Self, TokenizerError> {
+    /// Reads tokens, types and named ids; `append` adds the bytes that a token's text in the file
+    /// stands for.
+    pub(super) fn new(
+        metadata: &Metadata,
+        texts: &Strings,
+        mut append: impl FnMut(u32, TokenType, &str, &mut Vec<u8>) -> Result<(), TokenizerError>,
+    ) -> Result<Self, TokenizerError> {
         let count = texts.len();
         if !(1..=MAX_TOKENS).contains(&count) {
             return Err(TokenizerError::VocabularySize { count, limit: MAX_TOKENS });
@@ -149,34 +168,22 @@ impl Vocabulary {
             types,
             named,
             ends_answer: Vec::new(),
-            of_byte: [None; 256],
         };
         for ((index, text), id) in texts.iter().enumerate().zip(0..) {
             if !(1..=MAX_TOKEN_BYTES).contains(&text.len()) {
                 let (length, limit) = (text.len(), MAX_TOKEN_BYTES);
                 return Err(TokenizerError::TokenLength { index, length, limit });
             }
-            vocabulary.push(id, text);
+            let kind = vocabulary.types.get(index).copied().unwrap_or(TokenType::Plain);
+            append(id, kind, text, &mut vocabulary.bytes)?;
+            vocabulary.ends.push(vocabulary.bytes.len());
+            let is_end_text = kind == TokenType::Control && END_TEXTS.contains(&text);
+            let NamedIds { eos, eot, eom, .. } = vocabulary.named;
+            if is_end_text || [eos, eot, eom].contains(&Some(id)) {
+                vocabulary.ends_answer.push(id);
+            }
         }
         Ok(vocabulary)
-    }
-
-    fn push(&mut self, id: u32, text: &str) {
-        match self.types.get(self.ends.len()) {
-            Some(TokenType::Plain) => {
-                alphabet::decode(text, &mut self.bytes);
-                if let Some(byte) = alphabet::single_byte(text) {
-                    self.of_byte[usize::from(byte)] = Some(id);
-                }
-            }
-            _ => self.bytes.extend_from_slice(text.as_bytes()),
-        }
-        self.ends.push(self.bytes.len());
-        let NamedIds { eos, eot, eom, .. } = self.named;
-        if [eos, eot, eom].contains(&Some(id)) || (self.is_control(id) && END_TEXTS.contains(&text))
-        {
-            self.ends_answer.push(id);
-        }
     }
 
     /// How many tokens there are.
