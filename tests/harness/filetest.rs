@@ -2,19 +2,16 @@
 //!
 //! The first line says which test: `;; test parse error`, `;; test verify ok`,
 //! `;; test verify error V-12` or `;; test run`. A file with errors lists them all as
-//! `;; error: ..`. A file that runs gives `;; input b0 = f32 [1, nan, 0x7f800001]` (or
-//! `iota(64)`, `splat(0.5, 64)`), `;; scalar 3` for each scalar in order, and
-//! `;; expect b1 = f32 [..]`; a buffer without input holds zeros. Every engine must give the
-//! expected bits, a NaN for a NaN. `UPDATE_EXPECT=1` rewrites the `error` and `expect` lines, the
-//! latter with what the first engine gives.
+//! `;; error: ..`. What a file that runs looks like stands in [`deepthin::verify::filetest`]; every
+//! engine must give the expected bits, a NaN for a NaN. `UPDATE_EXPECT=1` rewrites the `error` and
+//! `expect` lines, the latter with what the first engine gives.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use deepthin_compiler::vir::{BufferId, Elem, Kernel, Verified, parse, verify};
-
-use crate::kernels::first_difference;
+use deepthin::verify::filetest::{Expectation, Filetest};
+use deepthin_compiler::vir::{Kernel, Verified, parse, verify};
 
 /// Runs a verified kernel on buffers of exactly the declared sizes; the error is shown.
 pub type Run = fn(&Verified, &mut [Vec<u8>], &[i64]) -> Result<(), String>;
@@ -147,121 +144,28 @@ fn with_errors(first: &str, rest: &str, errors: &[String]) -> String {
     text
 }
 
-// Runs.
-
-/// Contents of a buffer as a file writes them.
-struct Data {
-    elem: Elem,
-    bytes: Vec<u8>,
-}
-
 fn check_run(text: &str, engines: &[Engine]) -> Result<String, String> {
-    let kernel = verify(parsed(text)?).map_err(|errors| errors.to_string())?;
-    let sizes = kernel.buffers.values().map(|buffer| buffer.bytes as usize);
-    let mut buffers: Vec<Vec<u8>> = sizes.map(|bytes| vec![0; bytes]).collect();
-    let mut scalars = Vec::new();
-    let mut expected = Vec::new();
-    for line in text.lines() {
-        if let Some(assignment) = line.strip_prefix(";; input ") {
-            let (buffer, data) = assigned(&kernel, assignment)?;
-            let bytes = &mut buffers[buffer.0 as usize];
-            if bytes.len() != data.bytes.len() {
-                let (found, size) = (data.bytes.len(), bytes.len());
-                return Err(format!("`{assignment}` has {found} bytes, {buffer} has {size}"));
-            }
-            *bytes = data.bytes;
-        } else if let Some(value) = line.strip_prefix(";; scalar ") {
-            scalars.push(value.parse().map_err(|_| format!("`{value}` is no scalar"))?);
-        } else if let Some(assignment) = line.strip_prefix(";; expect ") {
-            expected.push((line, assigned(&kernel, assignment)?));
-        }
-    }
+    parsed(text)?;
+    let Filetest { kernel, case, expected } =
+        Filetest::read(text).map_err(|error| error.to_string())?;
+    let case = case.ok_or("the file has no call")?;
     if expected.is_empty() {
         return Err("nothing is expected of the run".to_owned());
     }
     let mut updated = text.to_owned();
     let engines = engines.iter().filter(|engine| engine.lanes.contains(&kernel.lanes));
     for (position, engine) in engines.enumerate() {
-        let mut results = buffers.clone();
-        (engine.run)(&kernel, &mut results, &scalars)
+        let mut results: Vec<Vec<u8>> = case.buffers.iter().map(|b| b.to_vec()).collect();
+        (engine.run)(&kernel, &mut results, &case.scalars)
             .map_err(|error| format!("{}: {error}", engine.name))?;
-        for (line, (buffer, data)) in &expected {
-            let found = &results[buffer.0 as usize];
-            let Some(difference) = first_difference(Some(data.elem), &data.bytes, found) else {
-                continue;
-            };
+        for Expectation { line, part } in &expected {
+            let Some(difference) = part.difference(&results) else { continue };
             if position > 0 {
-                return Err(format!("{} differs in {buffer} {difference}", engine.name));
+                return Err(format!("{} differs in {} {difference}", engine.name, part.buffer));
             }
-            let found = Data { elem: data.elem, bytes: found.clone() };
-            updated = updated.replace(line, &format!(";; expect {buffer} = {}", found.text()));
+            let found = part.found_in(&results);
+            updated = updated.replace(line, &format!(";; expect {}", found.text(false)));
         }
     }
     Ok(updated)
-}
-
-/// `b0 = f32 [..]`: the buffer and the bytes.
-fn assigned(kernel: &Kernel, assignment: &str) -> Result<(BufferId, Data), String> {
-    let wrong = || format!("`{assignment}` does not read like `b0 = f32 [1, 2]`");
-    let (name, data) = assignment.split_once(" = ").ok_or_else(wrong)?;
-    let id = kernel.buffers.ids().find(|id| id.to_string() == name).ok_or_else(wrong)?;
-    let (elem, values) = data.split_once(' ').ok_or_else(wrong)?;
-    let elem = Elem::from_name(elem).ok_or_else(wrong)?;
-    let words = if let Some(list) = inside(values, "[", "]") {
-        list.split(", ").map(|value| word(elem, value)).collect::<Option<Vec<u32>>>()
-    } else if let Some(count) = inside(values, "iota(", ")") {
-        let count: u16 = count.parse().map_err(|_| wrong())?;
-        (0..count).map(|number| word(elem, &number.to_string())).collect()
-    } else {
-        let (value, count) =
-            inside(values, "splat(", ")").and_then(|v| v.split_once(", ")).ok_or_else(wrong)?;
-        let count: u16 = count.parse().map_err(|_| wrong())?;
-        word(elem, value).map(|word| vec![word; count.into()])
-    };
-    let width = elem.bytes() as usize;
-    let words = words.ok_or_else(wrong)?;
-    let bytes: Vec<u8> =
-        words.iter().flat_map(|w| w.to_le_bytes().into_iter().take(width)).collect();
-    Ok((id, Data { elem, bytes }))
-}
-
-fn inside<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
-    text.strip_prefix(before)?.strip_suffix(after)
-}
-
-/// The bits of one element: a number of its type or `0x` bits.
-fn word(elem: Elem, text: &str) -> Option<u32> {
-    if let Some(digits) = text.strip_prefix("0x") {
-        return u32::from_str_radix(digits, 16).ok();
-    }
-    match elem {
-        Elem::F32 => text.parse().ok().map(f32::to_bits),
-        Elem::I32 => text.parse().ok().map(i32::cast_unsigned),
-        Elem::U16 => text.parse().ok().map(|x: u16| x.into()),
-    }
-}
-
-impl Data {
-    fn text(&self) -> String {
-        let words = self.bytes.chunks_exact(self.elem.bytes() as usize).map(|bytes| {
-            let bits = bytes.iter().rev().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
-            match self.elem {
-                Elem::F32 if f32::from_bits(bits).is_nan() => "nan".to_owned(),
-                Elem::F32 => format!("{}", Shortest(f32::from_bits(bits))),
-                Elem::I32 => format!("{}", bits.cast_signed()),
-                Elem::U16 => format!("{bits:#06x}"),
-            }
-        });
-        format!("{} [{}]", self.elem, words.collect::<Vec<_>>().join(", "))
-    }
-}
-
-/// An f32 as the shortest decimal that reads back, without `.0`.
-struct Shortest(f32);
-
-impl std::fmt::Display for Shortest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = format!("{:?}", self.0);
-        f.write_str(text.strip_suffix(".0").unwrap_or(&text))
-    }
 }

@@ -1,9 +1,10 @@
 //! Graphs for tests: of one tiny model, and of whatever model is generated.
 
-use deepthin_compiler::fir::{Formats, Graph, build, fuse};
-use deepthin_compiler::format::Format;
+use deepthin_compiler::fir::{Graph, build, fuse};
 use deepthin_dsl::Model;
 use deepthin_dsl::model::{Activations, Block, KvStorage, Sharing, Storage, TensorStorage};
+
+pub use deepthin::verify::models::described_formats as formats;
 
 /// Two stored blocks, each applied twice: grouped queries, both quantized formats, tied.
 pub fn tiny() -> Model {
@@ -30,12 +31,6 @@ pub fn tiny() -> Model {
             activations: Activations::F32,
         },
     }
-}
-
-/// The formats of a model's description, or f16 and f32 where its groups are not there yet.
-pub fn formats(model: &Model) -> Formats {
-    Formats::from_storage(model)
-        .unwrap_or_else(|_| Formats::uniform(model.depth, Format::F16, Format::F32))
 }
 
 /// The model's graph in plain ops.

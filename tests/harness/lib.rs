@@ -14,7 +14,6 @@ pub mod gguf_writer;
 pub mod graphs;
 pub mod jit;
 pub mod kernels;
-pub mod models;
 pub mod oracle;
 pub mod program;
 pub mod project;
@@ -22,4 +21,4 @@ pub mod real_model;
 pub mod reference;
 pub mod sources;
 
-pub use deepthin::verify::guard;
+pub use deepthin::verify::{guard, models};

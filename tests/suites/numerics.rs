@@ -3,7 +3,7 @@
 use deepthin_compiler::dequant::{dequantize_row, quantize_row};
 use deepthin_compiler::format::Format;
 use deepthin_compiler::numerics;
-use deepthin_tests::reference::{self, U, gamma, ulp_error};
+use deepthin_tests::reference::{self, U, attention_bound, gamma, ulp_error};
 use expect_test::expect;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -184,20 +184,6 @@ proptest! {
             }
         }
     }
-}
-
-/// The relative bound of `specs/numerics.md` on attention, for these scores.
-fn attention_bound(query: &[f64], keys: &[Vec<f64>]) -> f64 {
-    let magnitude = |key: &Vec<f64>| -> f64 {
-        query.iter().zip(key).map(|(q, k)| (q * k).abs()).sum::<f64>() / (query.len() as f64).sqrt()
-    };
-    let scores = reference::scores(query, keys);
-    let most = scores.iter().copied().fold(f64::MIN, f64::max);
-    let least = scores.iter().copied().fold(f64::MAX, f64::min);
-    let score_error = keys.iter().map(magnitude).fold(0.0, f64::max) * gamma(query.len() + 2);
-    let chunks = keys.len().div_ceil(numerics::CHUNK);
-    let weight_error = 2.0 * score_error + 2.0 * U * (most - least) + gamma(3 * (chunks + 1));
-    2.0 * weight_error + gamma(numerics::CHUNK + 8 + 6 * chunks)
 }
 
 #[test]

@@ -25,28 +25,44 @@ fn collect(body: &[Inst], see: &mut impl FnMut(BufferId, Elem)) {
     }
 }
 
+/// Where two results of a buffer differ first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The word's first byte.
+    pub byte: usize,
+    /// Both words, or the sizes that differ.
+    pub text: String,
+}
+
+/// The first difference as text; see [`difference`].
+pub fn first_difference(elem: Option<Elem>, left: &[u8], right: &[u8]) -> Option<String> {
+    difference(elem, left, right).map(|difference| difference.text)
+}
+
 /// The first byte offset at which two results differ, with both elements as text. In an f32
 /// buffer any NaN equals any NaN; all else is compared by bits.
-pub fn first_difference(elem: Option<Elem>, left: &[u8], right: &[u8]) -> Option<String> {
+pub fn difference(elem: Option<Elem>, left: &[u8], right: &[u8]) -> Option<Difference> {
     if left == right {
         return None;
     }
     if left.len() != right.len() {
-        return Some(format!("{} bytes and {} bytes", left.len(), right.len()));
+        let text = format!("{} bytes and {} bytes", left.len(), right.len());
+        return Some(Difference { byte: left.len().min(right.len()), text });
     }
-    let (left, right) = (left.chunks(4), right.chunks(4));
-    let mut words = left.zip(right).enumerate();
-    words.find_map(|(position, (a, b))| {
-        if a == b {
-            return None;
-        }
-        let offset = 4 * position;
+    let words = left.chunks(4).zip(right.chunks(4)).enumerate();
+    let mut differing = words.filter(|(_, (a, b))| a != b);
+    differing.find_map(|(position, (a, b))| {
+        let byte = 4 * position;
         let (Ok(x), Ok(y)) = (a.try_into(), b.try_into()) else {
-            return Some(format!("at byte {offset}: {a:02x?} and {b:02x?}"));
+            return Some(Difference {
+                byte,
+                text: format!("at byte {byte}: {a:02x?} and {b:02x?}"),
+            });
         };
         let (x, y) = (u32::from_le_bytes(x), u32::from_le_bytes(y));
         let (p, q) = (f32::from_bits(x), f32::from_bits(y));
         let same = elem == Some(Elem::F32) && p.is_nan() && q.is_nan();
-        (!same).then(|| format!("at byte {offset}: {x:#010x} ({p:?}) and {y:#010x} ({q:?})"))
+        let text = format!("at byte {byte}: {x:#010x} ({p:?}) and {y:#010x} ({q:?})");
+        (!same).then_some(Difference { byte, text })
     })
 }

@@ -16,7 +16,7 @@ use deepthin_runtime::memory::OutOfMemory;
 use thiserror::Error;
 
 use super::case::Case;
-use super::compare::{elements, first_difference};
+use super::compare::{Difference, difference, elements};
 use super::guard::{GuardedBuffer, POISON, Placement};
 
 /// Something that runs kernels and owes the interpreter's bits.
@@ -105,6 +105,8 @@ pub enum CallError {
 pub struct Mismatch {
     /// The buffer's name.
     pub buffer: String,
+    /// Its first byte that differs, where that is one of its own.
+    pub byte: Option<usize>,
     /// Place, expected and found, in words.
     pub difference: String,
 }
@@ -188,14 +190,16 @@ impl Bench {
                 Ok(found) => found,
                 Err(CallError::Stray { name, byte, bytes }) => {
                     let difference = format!("byte {byte} of {bytes} was written");
-                    return Ok(Some(Mismatch { buffer: name, difference }));
+                    return Ok(Some(Mismatch { buffer: name, byte: None, difference }));
                 }
                 Err(error) => return Err(error),
             };
             let both = expected.iter().zip(found).zip(elements).zip(kernel.buffers.values());
             for (((expected, found), elem), buffer) in both {
-                if let Some(difference) = first_difference(elem, expected.as_ref(), found) {
-                    return Ok(Some(Mismatch { buffer: buffer.name.clone(), difference }));
+                if let Some(Difference { byte, text }) = difference(elem, expected.as_ref(), found)
+                {
+                    let buffer = buffer.name.clone();
+                    return Ok(Some(Mismatch { buffer, byte: Some(byte), difference: text }));
                 }
             }
         }

@@ -6,11 +6,27 @@
 //! its number.
 
 pub mod case;
+pub mod check;
 pub mod choices;
 pub mod compare;
+pub mod cost;
+pub mod exact;
+pub mod filetest;
 pub mod guard;
+pub mod ladder;
 pub mod machine;
+pub mod minimize;
+pub mod models;
+pub mod own;
+pub mod planned;
+pub mod random;
+pub mod report;
 pub mod scalars;
 pub mod values;
+pub mod whole;
 
 pub use case::Case;
+pub use check::{Settings, Unwatched, Watch};
+pub use own::verify_kernels;
+pub use random::verify_random;
+pub use report::Report;

@@ -11,7 +11,7 @@ use deepthin_dsl::model::{Block, Sharing};
 use deepthin_tests::cases::cases;
 use deepthin_tests::engine::{Subject, check};
 use deepthin_tests::graphs;
-use deepthin_tests::models;
+use deepthin_tests::models::{self, Generated};
 use proptest::prelude::*;
 
 /// Two blocks, a tied table; `heads` are query heads, key-value heads and elements of a head.
@@ -90,44 +90,16 @@ fn a_head_of_its_own() {
     check_formats(&model, &[Format::F32, Format::Q4_0]);
 }
 
-/// Formats for every tensor, each as one of `picks` says, where its groups divide the rows.
-fn mixed(model: &Model, picks: &[u8]) -> Formats {
-    let mut formats = Formats::uniform(model.depth, Format::F32, Format::F32);
-    let mut picks = picks.iter().cycle().copied();
-    let mut pick = |columns: u32| {
-        let fit = |format: &Format| format.row_bytes(columns as usize).is_some();
-        let fitting: Vec<Format> = Format::ALL.into_iter().filter(fit).collect();
-        fitting[usize::from(picks.next().unwrap()) % fitting.len()]
-    };
-    let Block { heads, head_dim, ffn_hidden, .. } = model.block;
-    for block in 0..model.depth {
-        for role in Role::BLOCK_MATRICES {
-            let format = match role {
-                // Gate and up share their panels.
-                Role::FfnUp => formats.get(Some(block), Role::FfnGate).unwrap(),
-                Role::AttentionOutput => pick(heads * head_dim),
-                Role::FfnDown => pick(ffn_hidden),
-                _ => pick(model.width),
-            };
-            formats.set(Some(block), role, format).unwrap();
-        }
-    }
-    formats.set(None, Role::TokenEmbedding, pick(model.width)).unwrap();
-    formats.set(None, Role::Output, pick(model.width)).unwrap();
-    formats
-}
-
 proptest! {
     #![proptest_config(cases(24))]
 
     #[test]
     fn generated_models(
-        model in models::model(),
-        picks in prop::option::of(prop::collection::vec(any::<u8>(), 23)),
+        generated in models::generated(),
         pieces in prop::collection::vec(1..6_usize, 1..4),
         seed in any::<u64>(),
     ) {
-        let formats = picks.map_or_else(|| graphs::formats(&model), |picks| mixed(&model, &picks));
+        let Generated { model, formats } = generated;
         let subject = Subject::random(&model, &formats, model.context, seed);
         check(&subject, &subject.tokens(model.context.min(9)), &pieces);
     }

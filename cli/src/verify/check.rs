@@ -1,0 +1,171 @@
+//! All calls of one kernel: drawn from seeds, run on both engines, held against f64.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use deepthin_compiler::vir::Elem;
+use deepthin_runtime::abi::KernelCode;
+
+use super::case::{Case, text_fingerprint};
+use super::choices::mix;
+use super::compare::elements;
+use super::exact::distance;
+use super::filetest::{Part, write};
+use super::guard::POISON;
+use super::machine::{Bench, CallError, Mismatch};
+use super::minimize::minimize;
+use super::planned::{Drawing, Planned};
+use super::report::{Tally, Wrong};
+
+/// Most instructions of a call: a millisecond or two of interpretation.
+pub const STEPS: u64 = 100_000;
+
+/// Tries to make a failing call smaller.
+const MINIMIZE_RUNS: u32 = 600;
+
+/// How much is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Calls of each kernel.
+    pub cases: u32,
+    /// What all of them are drawn from.
+    pub seed: u64,
+    /// Threads that verify.
+    pub threads: usize,
+}
+
+/// Someone who looks on, from several threads.
+pub trait Watch: Sync {
+    /// `done` of `total` kernels or models are verified.
+    fn done(&self, done: usize, total: usize);
+
+    /// Whether to stop.
+    fn cancelled(&self) -> bool;
+}
+
+/// Nobody looks on.
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn done(&self, _done: usize, _total: usize) {}
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// The calls of one kernel.
+#[derive(Debug)]
+pub struct Checked {
+    /// Counts.
+    pub tally: Tally,
+    /// A number for each call, equal for equal calls.
+    pub fingerprints: Vec<u64>,
+    /// The first call with something wrong.
+    pub wrong: Option<(Wrong, Case<'static>)>,
+}
+
+/// Runs `settings.cases` calls of a kernel that `code` runs; they follow from `seed` and the
+/// kernel's number in its plan. Fewer where the watcher cancels.
+///
+/// # Errors
+/// No memory; a call that the kernel does not declare, which is a bug of the drawing.
+pub fn check_kernel(
+    planned: &Planned<'_>,
+    code: Arc<dyn KernelCode>,
+    image: Option<&[u8]>,
+    (seed, cases): (u64, u32),
+    watch: &dyn Watch,
+) -> Result<Checked, CallError> {
+    let drawing = Drawing { image, garbage: POISON, steps: STEPS };
+    let mut bench = Bench::new(Arc::clone(&planned.kernel), code);
+    let text = text_fingerprint(&planned.kernel);
+    let mut checked = Checked { tally: Tally::default(), fingerprints: Vec::new(), wrong: None };
+    for case in 0..cases {
+        if watch.cancelled() {
+            break;
+        }
+        let drawn = planned.draw(&drawing, mix(mix(seed, planned.number() as u64), case.into()));
+        let expected = drawn.case.expected()?;
+        let mismatch = bench.compare(&drawn.case, &expected)?;
+        let distance = distance(planned, &drawn, &expected);
+        let tally = &mut checked.tally;
+        tally.cases += 1;
+        tally.mismatches += u64::from(mismatch.is_some());
+        if let Some(distance) = &distance {
+            tally.held += 1;
+            tally.hold(distance);
+        }
+        checked.fingerprints.push(drawn.case.fingerprint(text));
+        let distance = distance.filter(|distance| distance.share > 1.0);
+        let wrong = mismatch.map(Wrong::Bits).or(distance.map(Wrong::Distance));
+        if let (Some(wrong), None) = (wrong, &checked.wrong) {
+            let case = match wrong {
+                Wrong::Bits(_) => minimize(&drawn.case, MINIMIZE_RUNS, |case| {
+                    matches!(bench.check(case), Ok(Some(_)))
+                }),
+                Wrong::Distance(_) => minimize(&drawn.case, 0, |_| false),
+            };
+            checked.wrong = Some((wrong, case));
+        }
+    }
+    Ok(checked)
+}
+
+/// The text of a call, with what the interpreter gives at the place of a mismatch.
+///
+/// # Errors
+/// Scalars or buffers that are not as the kernel declares.
+pub fn counter_text(case: &Case<'_>, mismatch: Option<&Mismatch>) -> Result<String, CallError> {
+    let expected = case.expected()?;
+    let elements = elements(&case.kernel);
+    let buffers = case.kernel.buffers.iter().zip(elements);
+    let shown = buffers.filter_map(|((buffer, declared), elem)| {
+        let mismatch = mismatch.filter(|mismatch| mismatch.buffer == declared.name)?;
+        let elem = elem.unwrap_or(Elem::U16);
+        let offset = mismatch.byte?;
+        let left = (declared.bytes as usize).checked_sub(offset)?;
+        let bytes = vec![0; left.min(4) / elem.bytes() as usize * elem.bytes() as usize];
+        Some(Part { buffer, offset: Some(offset), elem, bytes })
+    });
+    Ok(write(case, &expected, &shown.collect::<Vec<Part>>()))
+}
+
+/// Runs `jobs` jobs on `threads` threads and tells the watcher; the results in the jobs' order,
+/// `None` for those that were not begun before it cancelled.
+pub fn in_parallel<T: Send>(
+    jobs: usize,
+    threads: usize,
+    watch: &dyn Watch,
+    job: impl Fn(usize) -> T + Sync,
+) -> Vec<Option<T>> {
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        let mut results = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= jobs || watch.cancelled() {
+                return results;
+            }
+            results.push((number, job(number)));
+            watch.done(done.fetch_add(1, Ordering::Relaxed) + 1, jobs);
+        }
+    };
+    let mut ordered: Vec<Option<T>> = (0..jobs).map(|_| None).collect();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..threads.clamp(1, jobs.max(1))).map(|_| scope.spawn(&work)).collect();
+        for worker in workers {
+            let results = match worker.join() {
+                Ok(results) => results,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            for (number, result) in results {
+                if let Some(place) = ordered.get_mut(number) {
+                    *place = Some(result);
+                }
+            }
+        }
+    });
+    ordered
+}

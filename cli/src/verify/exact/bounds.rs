@@ -1,0 +1,78 @@
+//! The rows of the table of bounds in specs/numerics.md, which derives them.
+
+use deepthin_compiler::format::Format;
+
+use super::formulas::scores;
+
+/// Unit roundoff of f32: half the distance from 1 to the next number.
+pub const U: f64 = 1.0 / 16_777_216.0;
+
+/// The least subnormal f32: what a rounding may cost where results are subnormal, twice over.
+pub const LEAST: f64 = 1.401_298_464_324_817e-45;
+
+/// Positions of a chunk of attention.
+const CHUNK: usize = 64;
+
+/// `n u / (1 - n u)`: the relative error of n roundings in a row, at most.
+pub fn gamma(n: usize) -> f64 {
+    let nu = n as f64 * U;
+    nu / (1.0 - nu)
+}
+
+/// The distance of `found` from `exact` in units of the last place of an f32 near `exact`.
+pub fn ulp_error(found: f32, exact: f64) -> f64 {
+    let exponent = exact.abs().log2().floor().max(-126.0);
+    (f64::from(found) - exact).abs() / (exponent - 23.0).exp2()
+}
+
+/// A product of K columns; `magnitude` is the sum of `abs(w_k x_k)` over the exact weights, which
+/// quantized formats round once before.
+pub fn product(format: Format, columns: usize, magnitude: f64) -> f64 {
+    let roundings = columns + usize::from(format.group() > 1);
+    gamma(roundings) * magnitude + columns as f64 * LEAST
+}
+
+/// A dequantized weight.
+pub fn weight(exact: f64) -> f64 {
+    U * exact.abs() + LEAST
+}
+
+/// One element of an RMS norm of n.
+pub fn rms_norm(n: usize, exact: f64) -> f64 {
+    gamma(n.div_ceil(32) + 8) * exact.abs() + 1e-40
+}
+
+/// `silu`.
+pub fn silu(exact: f64) -> f64 {
+    4.2 * U * exact.abs() + 3e-37
+}
+
+/// `silu(g) * up`.
+pub fn glu(exact: f64, up: f64) -> f64 {
+    5.3 * U * exact.abs() + 3e-37 * up.abs() + LEAST
+}
+
+/// A sum of two numbers.
+pub fn sum(exact: f64) -> f64 {
+    U * exact.abs()
+}
+
+/// A rotated element, of two products by cosine and sine as they are stored.
+pub fn rotation(products: [f64; 2]) -> f64 {
+    gamma(2) * (products[0].abs() + products[1].abs()) + 2.0 * LEAST
+}
+
+/// The relative bound of attention on these inputs: how far the result may be from the truth,
+/// over the sum of `abs(v_j)` by their true weights. It is a bound where it is small against 1.
+pub fn attention(query: &[f64], keys: &[Vec<f64>]) -> f64 {
+    let magnitude = |key: &Vec<f64>| -> f64 {
+        query.iter().zip(key).map(|(q, k)| (q * k).abs()).sum::<f64>() / (query.len() as f64).sqrt()
+    };
+    let scores = scores(query, keys);
+    let most = scores.iter().copied().fold(f64::MIN, f64::max);
+    let least = scores.iter().copied().fold(f64::MAX, f64::min);
+    let score_error = keys.iter().map(magnitude).fold(0.0, f64::max) * gamma(query.len() + 2);
+    let chunks = keys.len().div_ceil(CHUNK);
+    let weight_error = 2.0 * score_error + 2.0 * U * (most - least) + gamma(3 * (chunks + 1));
+    2.0 * weight_error + gamma(CHUNK + 8 + 6 * chunks)
+}

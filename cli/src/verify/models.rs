@@ -1,0 +1,230 @@
+//! Models of every kind, generated: small ones whose sizes fill no vector, a few of the family's
+//! real sizes. They shrink.
+
+use deepthin_compiler::fir::{Formats, Role};
+use deepthin_compiler::format::Format;
+use deepthin_dsl::Model;
+use deepthin_dsl::model::{Activations, Block, KvStorage, Sharing, Storage, TensorStorage};
+use proptest::prelude::*;
+
+/// A model, and the storage of each of its tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generated {
+    /// The model.
+    pub model: Model,
+    /// Storage: the description's, or any.
+    pub formats: Formats,
+}
+
+/// Small models to compile and run; half have tensors of mixed formats.
+pub fn generated() -> impl Strategy<Value = Generated> {
+    with_formats(model())
+}
+
+/// The same, and one in twenty of a real model's sizes.
+pub fn generated_of_any_size() -> impl Strategy<Value = Generated> {
+    with_formats(prop_oneof![19 => model().boxed(), 1 => family().boxed()])
+}
+
+fn with_formats(model: impl Strategy<Value = Model>) -> impl Strategy<Value = Generated> {
+    let picks = prop::option::of(prop::collection::vec(any::<u8>(), 23));
+    (model, picks).prop_map(|(model, picks)| {
+        let formats = match picks {
+            Some(picks) => mixed_formats(&model, &picks),
+            None => described_formats(&model),
+        };
+        Generated { model, formats }
+    })
+}
+
+/// The formats of a model's description, or f16 and f32 where its groups are not there yet.
+pub fn described_formats(model: &Model) -> Formats {
+    Formats::from_storage(model)
+        .unwrap_or_else(|_| Formats::uniform(model.depth, Format::F16, Format::F32))
+}
+
+/// Formats for every tensor, each as one of `picks` in turn says, among those whose groups divide
+/// the rows.
+pub fn mixed_formats(model: &Model, picks: &[u8]) -> Formats {
+    let mut formats = Formats::uniform(model.depth, Format::F32, Format::F32);
+    let mut picks = picks.iter().cycle().copied();
+    let mut pick = |columns: u32| {
+        let fit = |format: &Format| format.row_bytes(columns as usize).is_some();
+        let fitting: Vec<Format> = Format::ALL.into_iter().filter(fit).collect();
+        let pick = usize::from(picks.next().unwrap_or(0)).checked_rem(fitting.len()).unwrap_or(0);
+        fitting.get(pick).copied().unwrap_or(Format::F32)
+    };
+    let Block { heads, head_dim, ffn_hidden, .. } = model.block;
+    let mut set = |block, role, format| {
+        // Every tensor named below is one of the model, and no gain.
+        let _ = formats.set(block, role, format);
+    };
+    for block in 0..model.depth {
+        let mut gate = Format::F32;
+        for role in Role::BLOCK_MATRICES {
+            let format = match role {
+                // Gate and up share their panels.
+                Role::FfnUp => gate,
+                Role::AttentionOutput => pick(heads * head_dim),
+                Role::FfnDown => pick(ffn_hidden),
+                _ => pick(model.width),
+            };
+            if role == Role::FfnGate {
+                gate = format;
+            }
+            set(Some(block), role, format);
+        }
+    }
+    set(None, Role::TokenEmbedding, pick(model.width));
+    set(None, Role::Output, pick(model.width));
+    formats
+}
+
+/// The sizes that storage groups must divide, and those that depend on nothing.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    width: u32,
+    hidden: u32,
+    heads: u32,
+    kv_heads: u32,
+    head_dim: u32,
+}
+
+/// Small checked models: every sharing scheme and storage, grouped-query ratios from 1 to 8,
+/// heads whose sum is not the width, sizes that fill no vector. Half of them are made of
+/// multiples of 32, so that groups of 32 fit.
+pub fn model() -> impl Strategy<Value = Model> {
+    let shape = prop_oneof![ragged_shape(), grained_shape()];
+    (shape, 1_u32..=4, 8_u32..=200).prop_flat_map(|(shape, depth, vocab)| of(shape, depth, vocab))
+}
+
+/// One block of the sizes that MobileLLM's models have.
+fn family() -> impl Strategy<Value = Model> {
+    let sizes = [(576, 9, 3, 1536), (960, 15, 5, 2560)];
+    (prop::sample::select(sizes.to_vec()), 8_u32..=200).prop_flat_map(|(sizes, vocab)| {
+        let (width, heads, kv_heads, hidden) = sizes;
+        of(Shape { width, hidden, heads, kv_heads, head_dim: 64 }, 1, vocab)
+    })
+}
+
+/// Models of a shape.
+fn of(shape: Shape, depth: u32, vocab: u32) -> impl Strategy<Value = Model> {
+    let rows = [shape.width, shape.heads * shape.head_dim, shape.hidden];
+    let free = (
+        prop::sample::select(vec!["m", "tiny_2", "_x", "model", "Thin"]),
+        prop_oneof![3 => 4_u32..=64, 1 => 65_u32..=200],
+        prop::sample::select(vec![1e-5_f32, 1e-6, 0.1, f32::MIN_POSITIVE]),
+        prop::sample::select(vec![10_000.0_f64, 100_000.0, 0.5, 1e30, 12_345.678]),
+        any::<bool>(),
+    );
+    let storage = (tensor(&rows), tensor(&rows[..1]), kv_cache(), activations());
+    (free, sharing(depth), storage).prop_map(move |(free, sharing, storage)| {
+        let (name, context, norm_eps, rope_theta, tied) = free;
+        let (blocks, embeddings, kv_cache, activations) = storage;
+        let Shape { width, hidden, heads, kv_heads, head_dim } = shape;
+        Model {
+            name: name.to_owned(),
+            vocab,
+            context,
+            width,
+            depth,
+            block: Block { norm_eps, heads, kv_heads, head_dim, rope_theta, ffn_hidden: hidden },
+            tied,
+            sharing,
+            storage: Storage { blocks, embeddings, kv_cache, activations },
+        }
+    })
+}
+
+/// Key and value heads, and the query heads of each.
+fn heads() -> impl Strategy<Value = (u32, u32)> {
+    prop::sample::select(vec![
+        (1, 1),
+        (1, 2),
+        (1, 3),
+        (2, 1),
+        (2, 2),
+        (3, 1),
+        (3, 3),
+        (1, 8),
+        (4, 1),
+    ])
+}
+
+fn ragged_shape() -> impl Strategy<Value = Shape> {
+    let head_dim = prop::sample::select(vec![2_u32, 4, 6, 8, 10, 16, 24]);
+    // Beside any size those next to whole vectors and tiles, and primes.
+    let sizes = vec![15, 16, 17, 31, 33, 47, 48, 49, 61, 63, 65, 67, 79, 89, 95, 97];
+    let width = prop_oneof![8_u32..=96, prop::sample::select(sizes.clone())];
+    let hidden = prop_oneof![4_u32..=120, prop::sample::select(sizes)];
+    (width, hidden, heads(), head_dim).prop_map(|(width, hidden, (kv, ratio), head_dim)| Shape {
+        width,
+        hidden,
+        heads: kv * ratio,
+        kv_heads: kv,
+        head_dim,
+    })
+}
+
+fn grained_shape() -> impl Strategy<Value = Shape> {
+    let width = prop::sample::select(vec![32_u32, 64, 96]);
+    let hidden = prop::sample::select(vec![32_u32, 64, 96]);
+    // Each with heads * head_dim = 32, 64 or 96.
+    let attention = prop::sample::select(vec![
+        (1_u32, 1_u32, 32_u32),
+        (2, 1, 16),
+        (4, 2, 8),
+        (4, 1, 24),
+        (6, 3, 16),
+        (8, 1, 8),
+        (16, 4, 2),
+        (16, 16, 6),
+    ]);
+    (width, hidden, attention).prop_map(|(width, hidden, (heads, kv_heads, head_dim))| Shape {
+        width,
+        hidden,
+        heads,
+        kv_heads,
+        head_dim,
+    })
+}
+
+fn sharing(depth: u32) -> impl Strategy<Value = Sharing> {
+    // Every block once, in some order, then a few of them again.
+    let once: Vec<u32> = (0..depth).collect();
+    let order = (Just(once).prop_shuffle(), prop::collection::vec(0..depth, 0..=4))
+        .prop_map(|(once, again)| Sharing::Order(once.into_iter().chain(again).collect()));
+    prop_oneof![
+        Just(Sharing::None),
+        (1_u32..=3).prop_map(Sharing::Immediate),
+        (1_u32..=3).prop_map(Sharing::Loop),
+        Just(Sharing::Reverse),
+        order,
+    ]
+}
+
+/// Storage whose groups divide all of `rows`.
+fn tensor(rows: &[u32]) -> impl Strategy<Value = TensorStorage> + use<> {
+    let groups: Vec<u32> =
+        (1..=64).filter(|group| rows.iter().all(|row| row.is_multiple_of(*group))).collect();
+    // The one group that file formats have gets its share beside all the others.
+    let usual = if groups.contains(&32) { vec![32] } else { groups.clone() };
+    let group = prop_oneof![prop::sample::select(groups), prop::sample::select(usual)];
+    prop_oneof![
+        Just(TensorStorage::F32),
+        Just(TensorStorage::F16),
+        Just(TensorStorage::Bf16),
+        (group, any::<bool>()).prop_map(|(group, wide)| match wide {
+            true => TensorStorage::Q8 { group },
+            false => TensorStorage::Q4 { group },
+        }),
+    ]
+}
+
+fn kv_cache() -> impl Strategy<Value = KvStorage> {
+    prop_oneof![Just(KvStorage::F32), Just(KvStorage::F16), Just(KvStorage::Q8)]
+}
+
+fn activations() -> impl Strategy<Value = Activations> {
+    prop_oneof![Just(Activations::F32), Just(Activations::Q8)]
+}

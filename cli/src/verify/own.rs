@@ -1,0 +1,92 @@
+//! A user's model: this machine's kernels for its shapes, on its own weights where there are any.
+
+use std::collections::BTreeSet;
+
+use deepthin_compiler::codegen::CodegenError;
+use deepthin_compiler::pipeline::Lowered;
+use thiserror::Error;
+
+use super::check::{Settings, Watch, check_kernel, counter_text, in_parallel};
+use super::machine::{CallError, KernelEngine};
+use super::planned::planned;
+use super::report::{CounterExample, Report, Row, Wrong, operation, shape, storage};
+
+/// Most bytes of a kernel's buffers: they are held several times over.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Why a model could not be verified.
+#[derive(Debug, Error)]
+pub enum OwnError {
+    /// A kernel has no code.
+    #[error(transparent)]
+    Codegen(#[from] CodegenError),
+    /// A call cannot be made.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// Verifies every kernel of a lowered model with `settings.cases` calls each; half of them take
+/// weights from `image`, the model's packed ones, where there is one.
+///
+/// # Errors
+/// A kernel that does not compile, and no memory.
+pub fn verify_kernels(
+    engine: &dyn KernelEngine,
+    lowered: &Lowered,
+    image: Option<&[u8]>,
+    settings: &Settings,
+    watch: &dyn Watch,
+) -> Result<Report, OwnError> {
+    let codes = engine.code(&lowered.kernels)?;
+    let (mut all, mut left_out) = (Vec::new(), Vec::new());
+    for (planned, code) in planned(lowered).into_iter().zip(codes) {
+        let sizes = planned.kernel.buffers.values().map(|buffer| u64::from(buffer.bytes));
+        let bytes: u64 = sizes.sum();
+        match bytes <= MOST_BYTES {
+            true => all.push((planned, code)),
+            false => left_out.push(format!(
+                "{}: its buffers have {} MiB, at most {} are verified",
+                planned.kernel.name,
+                bytes >> 20,
+                MOST_BYTES >> 20
+            )),
+        }
+    }
+    let calls = (settings.seed, settings.cases);
+    let checked = in_parallel(all.len(), settings.threads, watch, |i| {
+        let (planned, code) = all.get(i)?;
+        Some(check_kernel(planned, code.clone(), image, calls, watch))
+    });
+    let mut report =
+        Report { models: 1, left_out, is_complete: !watch.cancelled(), ..Report::default() };
+    let mut distinct = BTreeSet::new();
+    for ((planned, _), checked) in all.iter().zip(checked) {
+        let Some(checked) = checked.flatten().transpose()? else { continue };
+        distinct.extend(checked.fingerprints);
+        let name = planned.kernel.name.clone();
+        if let (Some((wrong, case)), None) = (checked.wrong, &report.counter_example) {
+            let Settings { seed, cases, .. } = settings;
+            let replay = format!("{{model}} --seed {seed} --cases {cases}");
+            let (message, vir) = match wrong {
+                Wrong::Bits(mismatch) => {
+                    let message = format!("{name}: `{}` {}", mismatch.buffer, mismatch.difference);
+                    (message, Some(counter_text(&case, Some(&mismatch))?))
+                }
+                Wrong::Distance(distance) => {
+                    let (share, place) = (distance.share, distance.place);
+                    (format!("{name}: {share} times its bound: {place}"), None)
+                }
+            };
+            let example = CounterExample { message, name, thin: None, vir, replay };
+            report.counter_example = Some(example);
+        }
+        report.rows.push(Row {
+            kernel: operation(planned.spec),
+            shape: shape(planned.spec),
+            storage: storage(planned.spec),
+            tally: checked.tally,
+        });
+    }
+    report.distinct = distinct.len() as u64;
+    Ok(report)
+}

@@ -1,0 +1,257 @@
+//! Calls of a planned model's kernels, drawn from seeds: what a session could pass, and worse.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use deepthin_compiler::lower::{EpilogueKernel, Role, vector_bytes};
+use deepthin_compiler::pack::layout::Layout;
+use deepthin_compiler::pipeline::Lowered;
+use deepthin_compiler::plan::{Plan, Spec};
+use deepthin_compiler::vir::{Buffer, Verified};
+use deepthin_runtime::program::{Base, Operand};
+
+use super::case::Case;
+use super::choices::Choices;
+use super::cost::steps;
+use super::scalars::{Place, any_scalars, session_scalars};
+use super::values::{Class, float_bytes, packed};
+
+/// A kernel of a plan with the places that it is called from.
+#[derive(Debug, Clone)]
+pub struct Planned<'p> {
+    /// The kernel.
+    pub kernel: Arc<Verified>,
+    /// What it was lowered from.
+    pub spec: &'p Spec,
+    plan: &'p Plan,
+    /// Its number in the plan.
+    number: usize,
+    /// The operands of each step that calls it.
+    calls: Vec<&'p [Operand]>,
+}
+
+/// How calls are drawn.
+#[derive(Debug, Clone, Copy)]
+pub struct Drawing<'i> {
+    /// The packed weights of the model, where there are any: half of the calls take theirs.
+    pub image: Option<&'i [u8]>,
+    /// What memory holds that the kernel does not read.
+    pub garbage: u8,
+    /// Most instructions of a call. A kernel that runs more with the least share at the first
+    /// position is called with these all the same.
+    pub steps: u64,
+}
+
+/// A call, and what is known of it.
+#[derive(Debug, Clone)]
+pub struct Drawn<'i> {
+    /// The call.
+    pub case: Case<'i>,
+    /// Position and token, where a session could make the call.
+    pub place: Option<Place>,
+    /// Whether all contents are of classes whose accuracy is bounded.
+    pub is_tame: bool,
+    /// Whether weights are the model's own.
+    pub is_own: bool,
+    /// The classes of its contents.
+    pub classes: Vec<Class>,
+}
+
+/// Every kernel of a plan.
+pub fn planned(lowered: &Lowered) -> Vec<Planned<'_>> {
+    let plan = &lowered.plan;
+    let mut all = Vec::with_capacity(plan.kernels.len());
+    for (number, (verified, kernel)) in lowered.kernels.iter().zip(&plan.kernels).enumerate() {
+        let steps = plan.body.iter().chain(&plan.head);
+        let calling = steps.filter(|step| step.variants.iter().any(|v| v.kernel == number));
+        all.push(Planned {
+            kernel: Arc::new(verified.clone()),
+            spec: &kernel.spec,
+            plan,
+            number,
+            calls: calling.map(|step| step.operands.as_slice()).collect(),
+        });
+    }
+    all
+}
+
+/// What decides the contents of one call.
+struct Contents<'d, 'i> {
+    drawing: &'d Drawing<'i>,
+    classes: Vec<Class>,
+    place: Place,
+    is_tame: bool,
+    is_own: bool,
+    choices: Choices,
+}
+
+impl Planned<'_> {
+    /// Tokens of one call.
+    pub fn tokens(&self) -> u32 {
+        match self.spec {
+            Spec::Linear(kernel) => kernel.tokens,
+            Spec::Embed(_) | Spec::Attention(_) => 1,
+        }
+    }
+
+    /// Its number in the plan.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Positions of the KV cache.
+    pub fn context(&self) -> u32 {
+        self.plan.options.context
+    }
+
+    /// What each buffer is.
+    pub fn roles(&self) -> &[Role] {
+        self.plan.kernels.get(self.number).map_or(&[], |kernel| &kernel.lowered.buffers)
+    }
+
+    /// The call that a seed decides. Three in four are such as a session makes; half of all have
+    /// tame contents.
+    pub fn draw<'i>(&self, drawing: &Drawing<'i>, seed: u64) -> Drawn<'i> {
+        let mut choices = Choices::seeded(seed);
+        let is_session = !choices.once_in(4);
+        let is_tame = choices.once_in(2);
+        let is_own = drawing.image.is_some() && choices.once_in(2);
+        let (place, scalars) = self.scalars(is_session, drawing.steps, &mut choices);
+        let calls = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        let operands = self.calls.get(choices.below(calls) as usize).copied().unwrap_or_default();
+        let classes = Vec::new();
+        let mut contents = Contents { drawing, classes, place, is_tame, is_own, choices };
+        let buffers =
+            self.kernel.buffers.values().zip(self.roles()).enumerate().map(|(i, both)| {
+                let operand = operands.get(i);
+                self.contents(both.0, *both.1, operand, &mut contents)
+            });
+        let buffers = buffers.collect();
+        let case = Case { kernel: Arc::clone(&self.kernel), buffers, scalars };
+        let place = is_session.then_some(place);
+        Drawn { case, place, is_tame, is_own, classes: contents.classes }
+    }
+
+    /// Scalars that make the kernel run at most `limit` instructions, as far as a share and a
+    /// position can.
+    fn scalars(&self, is_session: bool, limit: u64, choices: &mut Choices) -> (Place, Vec<i64>) {
+        let last = self.plan.options.context.saturating_sub(self.tokens());
+        let inside = within(last, choices);
+        let position = choices.pick(&[0, last, last.min(63), last.min(64), inside, inside]);
+        let last_token = self.plan.vocab.saturating_sub(1);
+        let token = [0, last_token, within(last_token, choices)];
+        let mut place = Place { position, token: choices.pick(&token) };
+        let mut units = u32::MAX;
+        for _ in 0..64 {
+            let scalars = match is_session {
+                true => self.session_scalars(place, units, choices),
+                false => any_scalars(&self.kernel, choices),
+            };
+            if steps(&self.kernel, &scalars, limit).is_some() {
+                return (place, scalars);
+            }
+            // Of a share that is too long first its length, then the position is halved.
+            if units > 1 {
+                units = units.min(1 << 16) / 4;
+            } else {
+                place.position /= 2;
+            }
+        }
+        (place, self.session_scalars(Place { position: 0, ..place }, 1, choices))
+    }
+
+    fn session_scalars(&self, place: Place, units: u32, choices: &mut Choices) -> Vec<i64> {
+        let sources = self.plan.kernels.get(self.number).map_or(&[][..], |k| &k.lowered.scalars);
+        session_scalars(&self.kernel, sources, place, units.max(1), choices)
+    }
+
+    /// Contents of one buffer.
+    fn contents<'i>(
+        &self,
+        buffer: &Buffer,
+        role: Role,
+        operand: Option<&Operand>,
+        contents: &mut Contents<'_, 'i>,
+    ) -> Cow<'i, [u8]> {
+        let bytes = buffer.bytes as usize;
+        if !self.is_read(role) {
+            return vec![contents.drawing.garbage; bytes].into();
+        }
+        if let Some(own) = operand.and_then(|operand| contents.own(operand, bytes)) {
+            return own.into();
+        }
+        let class = contents.class();
+        let choices = &mut contents.choices;
+        if let Some(layout) = self.layout(role) {
+            return packed(layout, bytes, class, choices).into();
+        }
+        let mut floats = float_bytes(&class.floats(bytes / 4, choices));
+        if role == Role::Input {
+            self.pad(&mut floats, contents.drawing.garbage);
+        }
+        floats.into()
+    }
+
+    /// Whether a buffer comes to the kernel with contents that matter.
+    fn is_read(&self, role: Role) -> bool {
+        match (role, self.spec) {
+            (Role::Scratch(_) | Role::ValueRows, _) | (Role::Keys, Spec::Linear(_)) => false,
+            (Role::Output, Spec::Linear(k)) => k.epilogue == EpilogueKernel::Residual,
+            (Role::Output, Spec::Embed(_) | Spec::Attention(_)) => false,
+            (Role::Input | Role::Weights(_) | Role::Gain | Role::RopeTable, _)
+            | (Role::Keys | Role::Values, _) => true,
+        }
+    }
+
+    /// The layout of a packed matrix.
+    fn layout(&self, role: Role) -> Option<Layout> {
+        match (role, self.spec) {
+            (Role::Weights(i), Spec::Linear(k)) => {
+                let format = k.segments.get(i)?.format;
+                Some(Layout { format, columns: k.columns })
+            }
+            (Role::Weights(_), Spec::Embed(k)) => {
+                Some(Layout { format: k.format, columns: k.width })
+            }
+            _ => None,
+        }
+    }
+
+    /// Puts garbage behind the elements of each input vector.
+    fn pad(&self, vectors: &mut [u8], garbage: u8) {
+        let width = match self.spec {
+            Spec::Linear(kernel) => kernel.columns,
+            Spec::Attention(kernel) => kernel.shape.heads * kernel.shape.head_dim,
+            Spec::Embed(_) => return,
+        };
+        for vector in vectors.chunks_mut(vector_bytes(width) as usize) {
+            vector.iter_mut().skip(width as usize * 4).for_each(|byte| *byte = garbage);
+        }
+    }
+}
+
+impl<'i> Contents<'_, 'i> {
+    /// The model's own bytes of an operand, where the call takes them.
+    fn own(&self, operand: &Operand, bytes: usize) -> Option<&'i [u8]> {
+        let image = self.drawing.image.filter(|_| self.is_own && operand.base == Base::Image)?;
+        let skip = operand.position_stride.checked_mul(u64::from(self.place.position))?;
+        let first = usize::try_from(operand.offset.checked_add(skip)?).ok()?;
+        image.get(first..first.checked_add(bytes)?)
+    }
+
+    /// A class for the next buffer: mostly normal numbers where the call is tame.
+    fn class(&mut self) -> Class {
+        let class = match (self.is_tame, self.choices.once_in(2)) {
+            (true, true) => Class::Normal,
+            (true, false) => self.choices.pick(&Class::TAME),
+            (false, _) => self.choices.pick(&Class::ALL),
+        };
+        self.classes.push(class);
+        class
+    }
+}
+
+/// A number of `0..=last`.
+fn within(last: u32, choices: &mut Choices) -> u32 {
+    choices.below(last.saturating_add(1))
+}

@@ -1,0 +1,303 @@
+//! Generated models: every kernel of each, and their logits on every engine.
+//!
+//! Model i of seed s is model 0 of seed s + i, so that each is replayed by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use deepthin_compiler::fir::Formats;
+use deepthin_compiler::weights::RandomWeights;
+use deepthin_dsl::Model;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use thiserror::Error;
+
+use super::check::{Checked, Settings, Watch, check_kernel, counter_text, in_parallel};
+use super::choices::mix;
+use super::ladder::{LadderError, Subject};
+use super::machine::{CallError, KernelEngine};
+use super::models::{Generated, described_formats, generated_of_any_size};
+use super::planned::planned;
+use super::report::{CounterExample, Report, Row, Tally, Wrong, operation, storage};
+use super::whole::{Sequences, sequences};
+
+/// Tries to make a failing model smaller.
+const SHRINK_RUNS: u32 = 80;
+
+/// Why a generated model could not be verified: always a fault, for all of them are sound.
+#[derive(Debug, Error)]
+pub enum RandomError {
+    /// The model does not compile or run.
+    #[error("model {number} of seed {seed}: {cause}")]
+    Model {
+        /// Its number.
+        number: usize,
+        /// The seed.
+        seed: u64,
+        /// What happened.
+        cause: LadderError,
+    },
+    /// A call cannot be made.
+    #[error("model {number} of seed {seed}: {cause}")]
+    Call {
+        /// The model's number.
+        number: usize,
+        /// The seed.
+        seed: u64,
+        /// What happened.
+        cause: CallError,
+    },
+}
+
+/// A line's operation and storage.
+type Key = (String, String);
+
+/// What one model gave.
+#[derive(Default)]
+struct Outcome {
+    rows: BTreeMap<Key, (u64, Tally)>,
+    fingerprints: Vec<u64>,
+    sequences: Sequences,
+    counter_example: Option<CounterExample>,
+}
+
+/// Something of a model that failed, for shrinking.
+enum Failed {
+    /// A call of a kernel of this operation.
+    Kernel(String),
+    /// The logits.
+    Sequence,
+}
+
+/// Verifies `count` generated models, each with `settings.cases` calls of every kernel.
+///
+/// # Errors
+/// A model that does not compile or run at all.
+pub fn verify_random(
+    engine: &dyn KernelEngine,
+    count: usize,
+    settings: &Settings,
+    watch: &dyn Watch,
+) -> Result<Report, RandomError> {
+    let outcomes = in_parallel(count, settings.threads, watch, |number| {
+        let seed = settings.seed.wrapping_add(number as u64);
+        model(engine, seed, settings, watch).map_err(|error| match error {
+            Error::Model(cause) => RandomError::Model { number, seed: settings.seed, cause },
+            Error::Call(cause) => RandomError::Call { number, seed: settings.seed, cause },
+        })
+    });
+    let mut report = Report { is_complete: !watch.cancelled(), ..Report::default() };
+    let mut rows: BTreeMap<Key, (u64, Tally)> = BTreeMap::new();
+    let mut distinct = BTreeSet::new();
+    for outcome in outcomes.into_iter().flatten() {
+        let outcome = outcome?;
+        report.models += 1;
+        report.sequences += outcome.sequences.compared;
+        report.different_sequences += outcome.sequences.different;
+        distinct.extend(outcome.fingerprints);
+        for (key, (kernels, tally)) in outcome.rows {
+            let row = rows.entry(key).or_default();
+            row.0 += kernels;
+            row.1.add(&tally);
+        }
+        report.counter_example = report.counter_example.or(outcome.counter_example);
+    }
+    report.distinct = distinct.len() as u64;
+    let row = |((kernel, storage), (kernels, tally))| {
+        let shape = format!("{kernels} kernels");
+        Row { kernel, shape, storage, tally }
+    };
+    report.rows = rows.into_iter().map(row).collect();
+    Ok(report)
+}
+
+enum Error {
+    Model(LadderError),
+    Call(CallError),
+}
+
+impl From<LadderError> for Error {
+    fn from(error: LadderError) -> Error {
+        Error::Model(error)
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Error {
+        Error::Call(error)
+    }
+}
+
+/// The tree of the model that a seed decides.
+fn tree(seed: u64) -> Option<impl ValueTree<Value = Generated>> {
+    let words = [0, 1, 2, 3].map(|word| mix(seed, word).to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, words.as_flattened());
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    generated_of_any_size().new_tree(&mut runner).ok()
+}
+
+/// The model that a seed decides; `None` never happens, for nothing generated is rejected.
+pub fn random_model(seed: u64) -> Option<Generated> {
+    tree(seed).map(|tree| tree.current())
+}
+
+fn model(
+    engine: &dyn KernelEngine,
+    seed: u64,
+    settings: &Settings,
+    watch: &dyn Watch,
+) -> Result<Outcome, Error> {
+    let Some(mut tree) = tree(seed) else { return Ok(Outcome::default()) };
+    let generated = tree.current();
+    let subject = subject(engine, &generated, seed)?;
+    let mut outcome = Outcome::default();
+    let mut failed = None;
+    let lowered = subject.lowered(engine.lanes())?;
+    let codes = engine.code(&lowered.kernels).map_err(LadderError::from)?;
+    for (planned, code) in planned(lowered).iter().zip(codes) {
+        let checked = check_kernel(planned, code, None, (seed, settings.cases), watch)?;
+        let name = operation(planned.spec);
+        let row = outcome.rows.entry((name.clone(), storage(planned.spec))).or_default();
+        row.0 += 1;
+        row.1.add(&checked.tally);
+        outcome.fingerprints.extend(checked.fingerprints);
+        if checked.wrong.is_some() {
+            failed.get_or_insert(Failed::Kernel(name));
+        }
+    }
+    if !watch.cancelled() {
+        outcome.sequences = sequences(&subject, seed)?;
+        if outcome.sequences.different > 0 {
+            failed.get_or_insert(Failed::Sequence);
+        }
+    }
+    if let Some(failed) = failed {
+        let smallest = smallest(engine, &mut tree, &failed, seed, settings, watch);
+        outcome.counter_example = counter_example(engine, &smallest, &failed, seed, settings)?;
+    }
+    Ok(outcome)
+}
+
+fn subject<'e>(
+    engine: &'e dyn KernelEngine,
+    generated: &Generated,
+    seed: u64,
+) -> Result<Subject<'e>, LadderError> {
+    let Generated { model, formats } = generated;
+    Subject::new(model, formats, model.context, engine, |graph| RandomWeights::new(graph, seed))
+}
+
+/// The first call of a kernel of an operation with something wrong, with the kernel's name.
+fn wrong_kernel(
+    engine: &dyn KernelEngine,
+    generated: &Generated,
+    name: &str,
+    (seed, cases): (u64, u32),
+    watch: &dyn Watch,
+) -> Result<Option<(String, Checked)>, Error> {
+    let subject = subject(engine, generated, seed)?;
+    let lowered = subject.lowered(engine.lanes())?;
+    for planned in planned(lowered).iter().filter(|planned| operation(planned.spec) == name) {
+        let kernel = std::slice::from_ref(&*planned.kernel);
+        for code in engine.code(kernel).map_err(LadderError::from)? {
+            let checked = check_kernel(planned, code, None, (seed, cases), watch)?;
+            if checked.wrong.is_some() {
+                return Ok(Some((planned.kernel.name.clone(), checked)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The smallest model of a tree that still fails.
+fn smallest(
+    engine: &dyn KernelEngine,
+    tree: &mut impl ValueTree<Value = Generated>,
+    failed: &Failed,
+    seed: u64,
+    settings: &Settings,
+    watch: &dyn Watch,
+) -> Generated {
+    let fails = |generated: &Generated| match failed {
+        Failed::Kernel(name) => {
+            let calls = (seed, settings.cases);
+            matches!(wrong_kernel(engine, generated, name, calls, watch), Ok(Some(_)))
+        }
+        Failed::Sequence => subject(engine, generated, seed)
+            .and_then(|subject| sequences(&subject, seed))
+            .is_ok_and(|sequences| sequences.different > 0),
+    };
+    let mut smallest = tree.current();
+    let mut more = tree.simplify();
+    for _ in 0..SHRINK_RUNS {
+        if !more || watch.cancelled() {
+            break;
+        }
+        let current = tree.current();
+        more = if fails(&current) {
+            smallest = current;
+            tree.simplify()
+        } else {
+            tree.complicate()
+        };
+    }
+    smallest
+}
+
+fn counter_example(
+    engine: &dyn KernelEngine,
+    generated: &Generated,
+    failed: &Failed,
+    seed: u64,
+    settings: &Settings,
+) -> Result<Option<CounterExample>, Error> {
+    let Generated { model, formats } = generated;
+    let is_described = *formats == described_formats(model) && Formats::from_storage(model).is_ok();
+    let thin = thin(model, formats, is_described);
+    // A description cannot say every storage; then the whole model is generated again.
+    let cases = settings.cases;
+    let again = format!("--random-models 1 --seed {seed} --cases {cases}");
+    match failed {
+        Failed::Kernel(name) => {
+            let calls = (seed, cases);
+            let unwatched = &super::check::Unwatched;
+            let found = wrong_kernel(engine, generated, name, calls, unwatched)?;
+            let Some((name, Checked { wrong: Some((wrong, case)), .. })) = found else {
+                return Ok(None);
+            };
+            let (message, vir) = match &wrong {
+                Wrong::Bits(mismatch) => {
+                    let message = format!("`{}` {}", mismatch.buffer, mismatch.difference);
+                    (message, Some(counter_text(&case, Some(mismatch))?))
+                }
+                Wrong::Distance(distance) => {
+                    (format!("{} times its bound: {}", distance.share, distance.place), None)
+                }
+            };
+            let replay = match is_described {
+                true => format!("{{thin}} --seed {seed} --cases {cases}"),
+                false => again,
+            };
+            let message = format!("{name}: {message}");
+            Ok(Some(CounterExample { message, name, thin: Some(thin), vir, replay }))
+        }
+        Failed::Sequence => {
+            let found = sequences(&subject(engine, generated, seed)?, seed)?;
+            let message = found.first.unwrap_or_default();
+            let replay = match is_described {
+                true => format!("{{thin}} --random {seed} --cases 1"),
+                false => again,
+            };
+            let name = format!("model_{seed}");
+            Ok(Some(CounterExample { message, name, thin: Some(thin), vir: None, replay }))
+        }
+    }
+}
+
+/// The model as a description; where its storage cannot be said, a comment does.
+fn thin(model: &Model, formats: &Formats, is_described: bool) -> String {
+    let text = deepthin_dsl::print(model);
+    match is_described {
+        true => text,
+        false => format!("// The tensors that failed are stored otherwise: {formats:?}\n{text}"),
+    }
+}
