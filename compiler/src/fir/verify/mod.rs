@@ -24,6 +24,8 @@
 //! - F-12 the residual stream has one width from `embed` through every block to `head`
 //! - F-13 functions are named `embed`, `block0`, `block1`, .., `head`; the graph by an identifier
 //! - F-14 each application runs a function that is there, a stored block always the same one
+//! - F-15 `embed` and `head` declare a tensor of both alike, and `head` gives a logit for each row
+//!   of the table that `embed` reads
 //!
 //! Not checked: that every stored block has weights (the weight source answers for that), that
 //! every result is read, that positions fit a context (a run's own limit).
@@ -37,7 +39,7 @@ use std::fmt;
 use thiserror::Error;
 
 use super::print::op_line;
-use super::{Func, Graph, ValueId};
+use super::{Func, Graph, Op, ValueId, Weight};
 
 /// A rule of FIR; the numbers are listed at the top of this file and in `specs/fir.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,10 +74,12 @@ impl Rule {
     pub const NAMES: Rule = Rule(13);
     /// Schedule.
     pub const SCHEDULE: Rule = Rule(14);
+    /// One vocabulary.
+    pub const VOCABULARY: Rule = Rule(15);
 
     /// Every rule, for tests that pair them with their filetests.
     pub fn all() -> impl Iterator<Item = Rule> {
-        (1..=14).map(Rule)
+        (1..=15).map(Rule)
     }
 }
 
@@ -136,6 +140,7 @@ pub fn verify(graph: &Graph) -> Result<(), VerifyErrors> {
     }
     stream(graph, &mut found);
     schedule(graph, &mut found);
+    vocabulary(graph, &mut found);
     found.finish()
 }
 
@@ -250,5 +255,30 @@ fn schedule(graph: &Graph, found: &mut Findings) {
             format!("slot {slot} runs stored block {block} by block{func}, earlier by block{first}")
         };
         found.in_part(Rule::SCHEDULE, "schedule", format!("block{func}({block})"), message);
+    }
+}
+
+/// F-15, of functions that are sound for themselves.
+fn vocabulary(graph: &Graph, found: &mut Findings) {
+    let Graph { embed, head, .. } = graph;
+    if !found.errors.is_empty() {
+        return;
+    }
+    let shape = |w: &Weight| format!("{} {}[{}, {}]", w.role, w.format, w.rows, w.columns);
+    for weight in embed.weights.values() {
+        let other = head.weights.values().find(|w| w.role == weight.role);
+        if let Some(other) = other.filter(|other| *other != weight) {
+            let message = format!("declared otherwise than in `embed`: {}", shape(weight));
+            found.in_part(Rule::VOCABULARY, &head.name, shape(other), message);
+        }
+    }
+    let Some(logits) = head.values.get(head.result).map(|value| value.width) else { return };
+    for op in &embed.ops {
+        if let Op::Embed { table, .. } = op
+            && let Some(weight) = embed.weights.get(*table).filter(|w| w.rows != logits)
+        {
+            let message = format!("{logits} logits for a table of {} rows", weight.rows);
+            found.in_part(Rule::VOCABULARY, &head.name, String::new(), message);
+        }
     }
 }
