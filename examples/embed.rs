@@ -11,6 +11,7 @@ use deepthin::generate::{GenerateError, Request, generate};
 use deepthin::source::{ModelName, Source, WeightChoice};
 use deepthin_runtime::sampler::{Sampler, SamplerSettings};
 use std::error::Error;
+use std::ops::ControlFlow;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
@@ -29,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut ids = Vec::new();
     generate(&mut session, &mut sampler, &request, |id| {
         ids.push(id);
-        Ok::<(), GenerateError>(())
+        Ok::<_, GenerateError>(ControlFlow::Continue(()))
     })?;
     assert!(!ids.is_empty(), "the model ended the text at once");
     #[expect(clippy::print_stdout, reason = "an example shows its result")]

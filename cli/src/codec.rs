@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use deepthin_runtime::tokenizer::{Tokenizer, TokenizerError};
+use deepthin_runtime::tokenizer::{Decoder, Span, Tokenizer, TokenizerError};
 use thiserror::Error;
 
 /// Why a text has no ids.
@@ -29,6 +29,18 @@ pub enum CodecError {
         offset: usize,
         /// Tokens of the vocabulary.
         vocab: u32,
+    },
+    /// More text than the context has room for, told by its bytes.
+    #[error(
+        "found a text of {bytes} bytes, at least {tokens} tokens, expected at most the {room} of the context"
+    )]
+    TooLong {
+        /// Bytes of the text.
+        bytes: usize,
+        /// The fewest tokens that they can be.
+        tokens: usize,
+        /// Tokens that there is room for.
+        room: u32,
     },
     /// Nothing to continue.
     #[error("the prompt is empty, and the model names no token that a text begins with")]
@@ -59,14 +71,42 @@ impl<'t> Codec<'t> {
     /// # Errors
     /// Bytes that are no text, or that have no token.
     pub fn encode(&self, text: &[u8]) -> Result<Vec<u32>, CodecError> {
-        let Some(tokenizer) = self.tokenizer else { return self.bytes_as_ids(text) };
-        let text = std::str::from_utf8(text)
+        if self.tokenizer.is_none() {
+            return self.bytes_as_ids(text);
+        }
+        let text = str::from_utf8(text)
             .map_err(|error| CodecError::NotUtf8 { offset: error.valid_up_to() })?;
-        let mut ids = tokenizer.encode(text, self.special)?;
+        self.encode_spans(&[Span { text, special: self.special }])
+    }
+
+    /// The ids of a text of which only some spans may name control tokens, as [`Codec::encode`]
+    /// has them.
+    ///
+    /// # Errors
+    /// Text that has no token.
+    pub fn encode_spans(&self, spans: &[Span<'_>]) -> Result<Vec<u32>, CodecError> {
+        let Some(tokenizer) = self.tokenizer else {
+            let text: String = spans.iter().map(|span| span.text).collect();
+            return self.bytes_as_ids(text.as_bytes());
+        };
+        let mut ids = tokenizer.encode_spans(spans)?;
         if let Some(bos) = self.chunk_start().filter(|bos| ids.first() != Some(bos)) {
             ids.insert(0, bos);
         }
         Ok(ids)
+    }
+
+    /// Refuses a text that cannot fit a context whatever its tokens are. Cutting takes some hundred
+    /// times the memory of a word, and a text may be one.
+    ///
+    /// # Errors
+    /// A text of more bytes than the longest tokens of the context have.
+    pub fn check_room(&self, text: &[u8], room: u32) -> Result<(), CodecError> {
+        let tokens = text.len().div_ceil(self.tokenizer.map_or(1, Tokenizer::longest_token));
+        if u64::try_from(tokens).is_ok_and(|tokens| tokens <= u64::from(room)) {
+            return Ok(());
+        }
+        Err(CodecError::TooLong { bytes: text.len(), tokens, room })
     }
 
     /// The ids of a text to continue: at least one.
@@ -74,7 +114,14 @@ impl<'t> Codec<'t> {
     /// # Errors
     /// As [`Codec::encode`]; an empty text of a model without a token for the beginning.
     pub fn prompt(&self, text: &[u8]) -> Result<Vec<u32>, CodecError> {
-        let mut ids = self.encode(text)?;
+        self.at_least_one(self.encode(text)?)
+    }
+
+    /// The ids, or the token that texts begin with where there are none.
+    ///
+    /// # Errors
+    /// No ids, and no such token.
+    pub fn at_least_one(&self, mut ids: Vec<u32>) -> Result<Vec<u32>, CodecError> {
         if ids.is_empty() {
             ids.push(self.tokenizer.and_then(Tokenizer::bos).ok_or(CodecError::Empty)?);
         }
@@ -86,16 +133,9 @@ impl<'t> Codec<'t> {
         self.tokenizer.filter(|t| t.adds_bos()).and_then(Tokenizer::bos)
     }
 
-    /// What a generated token adds to the text; it need not be whole characters. A control token
-    /// adds nothing, or its name under `special`.
-    ///
-    /// # Errors
-    /// An id that is out of range.
-    pub fn output(&self, id: u32) -> Result<Cow<'t, [u8]>, CodecError> {
-        match self.tokenizer {
-            Some(tokenizer) => Ok(tokenizer.piece(id, self.special)?.into()),
-            None => Ok(format!("<{id}>").into_bytes().into()),
-        }
+    /// Gives the text of what is generated after `prompt`, token by token.
+    pub fn decoder(&self, prompt: &[u32]) -> CodecDecoder<'t> {
+        CodecDecoder(self.tokenizer.map(|tokenizer| tokenizer.decoder(prompt, self.special)))
     }
 
     /// A token as people see it: control tokens by name, U+FFFD for what is no whole character.
@@ -134,5 +174,23 @@ impl<'t> Codec<'t> {
             _ => Err(CodecError::Byte { byte, offset, vocab }),
         };
         text.iter().enumerate().map(id).collect()
+    }
+}
+
+/// Turns generated tokens to text, one by one.
+#[derive(Debug, Clone)]
+pub struct CodecDecoder<'t>(Option<Decoder<'t>>);
+
+impl<'t> CodecDecoder<'t> {
+    /// What a token adds to the text; it need not be whole characters. A control token adds
+    /// nothing, or its name where the codec shows control tokens.
+    ///
+    /// # Errors
+    /// An id that is out of range.
+    pub fn push(&mut self, id: u32) -> Result<Cow<'t, [u8]>, CodecError> {
+        match &mut self.0 {
+            Some(decoder) => Ok(decoder.push(id)?.into()),
+            None => Ok(format!("<{id}>").into_bytes().into()),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use deepthin_runtime::sampler::{SampleError, Sampler};
 use deepthin_runtime::session::{RunError, Session};
+use std::ops::ControlFlow;
 use thiserror::Error;
 
 /// Why generation failed.
@@ -37,12 +38,14 @@ pub enum End {
     Limit,
     /// The context has no room for another token.
     Context,
+    /// What takes the tokens wants no more.
+    Enough,
     /// It was asked to stop.
     Stopped,
 }
 
-/// Appends the prompt to the session and hands tokens to `emit` as they are chosen. A token that
-/// ends the text is not handed over.
+/// Appends the prompt to the session and hands tokens to `emit` as they are chosen, until it
+/// breaks. A token that ends the text is not handed over.
 ///
 /// # Errors
 /// A prompt longer than the room in the context, before anything is computed; logits that are not
@@ -51,7 +54,7 @@ pub fn generate<E: From<GenerateError>>(
     session: &mut Session,
     sampler: &mut Sampler,
     request: &Request<'_>,
-    mut emit: impl FnMut(u32) -> Result<(), E>,
+    mut emit: impl FnMut(u32) -> Result<ControlFlow<()>, E>,
 ) -> Result<End, E> {
     sampler.observe(request.prompt);
     let logits = prefill(session, request.prompt, request.stop).map_err(GenerateError::from)?;
@@ -62,7 +65,9 @@ pub fn generate<E: From<GenerateError>>(
         if (request.is_end)(id) {
             return Ok(End::Text);
         }
-        emit(id)?;
+        if emit(id)?.is_break() {
+            return Ok(End::Enough);
+        }
         generated += 1;
         if generated >= request.limit {
             return Ok(End::Limit);

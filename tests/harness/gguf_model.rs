@@ -26,11 +26,19 @@ pub fn model() -> Model {
 ///
 /// # Panics
 /// If a tensor of the model is missing.
-#[expect(clippy::cast_possible_truncation, reason = "files have the rotary base as f32")]
 pub fn writer(model: &Model, seed: u64) -> GgufWriter {
+    writer_with(model, seed, vocabulary(model))
+}
+
+/// A file with random weights behind the metadata of a vocabulary.
+///
+/// # Panics
+/// If a tensor of the model is missing.
+#[expect(clippy::cast_possible_truncation, reason = "files have the rotary base as f32")]
+pub fn writer_with(model: &Model, seed: u64, vocabulary: GgufWriter) -> GgufWriter {
     let weights = RandomWeights::new(&graphs::built(model), seed);
     let block = &model.block;
-    let mut file = vocabulary(model)
+    let mut file = vocabulary
         .str("general.architecture", "llama")
         .str("general.name", &model.name)
         .u32("llama.context_length", model.context)

@@ -97,10 +97,51 @@ impl GgufWriter {
         self.array(key, 5, values.len(), &payload)
     }
 
+    /// Adds an array of `f32`.
+    pub fn f32s(self, key: &str, values: &[f32]) -> Self {
+        let payload: Vec<u8> = values.iter().flat_map(|number| number.to_le_bytes()).collect();
+        self.array(key, 6, values.len(), &payload)
+    }
+
     /// Adds a tensor: the number of its type, its dimensions with the row length first, its bytes.
     pub fn tensor(mut self, name: &str, kind: u32, dims: &[u64], bytes: Vec<u8>) -> Self {
         self.tensors.push(WriterTensor { name: name.to_owned(), kind, dims: dims.to_vec(), bytes });
         self
+    }
+
+    /// Gives a tensor another type, other dimensions and bytes; it keeps its place.
+    ///
+    /// # Panics
+    /// If there is no such tensor.
+    pub fn with_tensor(mut self, name: &str, kind: u32, dims: &[u64], bytes: Vec<u8>) -> Self {
+        let tensor = self.find(name);
+        *tensor = WriterTensor { name: name.to_owned(), kind, dims: dims.to_vec(), bytes };
+        self
+    }
+
+    /// Gives a tensor another name.
+    ///
+    /// # Panics
+    /// If there is no such tensor.
+    pub fn renamed(mut self, name: &str, other: &str) -> Self {
+        self.find(name).name = other.to_owned();
+        self
+    }
+
+    /// Leaves a key out.
+    pub fn without(mut self, key: &str) -> Self {
+        self.pairs.retain(|(found, _)| found != key);
+        self
+    }
+
+    /// Leaves a key out and adds what stands for it.
+    pub fn replaced(self, key: &str, add: impl FnOnce(Self) -> Self) -> Self {
+        add(self.without(key))
+    }
+
+    fn find(&mut self, name: &str) -> &mut WriterTensor {
+        let tensor = self.tensors.iter_mut().find(|tensor| tensor.name == name);
+        tensor.unwrap_or_else(|| panic!("no tensor `{name}`"))
     }
 
     /// The file's bytes, and where its parts lie.

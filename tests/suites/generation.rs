@@ -21,7 +21,8 @@ const PROMPT: &[u32] = &[104, 101, 108, 108, 111];
 
 /// The small model with random weights.
 fn engine(options: &RunOptions) -> Engine {
-    let source = Source::described(gguf_model::model(), &WeightChoice::Random(1)).unwrap();
+    let source =
+        Source::described(gguf_model::model(), &WeightChoice::Random(1), &mut Silent).unwrap();
     Engine::new(source, options).unwrap()
 }
 
@@ -47,7 +48,7 @@ fn greedy(
     let mut ids = Vec::new();
     let ended = generate::<GenerateError>(&mut session, &mut sampler, &request, |id| {
         ids.push(id);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     });
     (ids, ended.unwrap())
 }
@@ -76,7 +77,9 @@ fn a_prompt_that_does_not_fit_is_refused_before_anything_is_computed() {
     let request =
         Request { prompt: PROMPT, limit: 1, is_end: &|_| false, stop: &|| unreachable!("asked") };
     let mut sampler = Sampler::new(SamplerSettings::GREEDY).unwrap();
-    let refused = generate::<GenerateError>(&mut session, &mut sampler, &request, |_| Ok(()));
+    let refused = generate::<GenerateError>(&mut session, &mut sampler, &request, |_| {
+        Ok(ControlFlow::Continue(()))
+    });
     let expected = |error: &GenerateError| {
         matches!(
             error,
@@ -104,7 +107,7 @@ fn a_file_and_its_description_generate_the_same_tokens() {
     // The file has one application of each block, the description two.
     let mut once = gguf_model::model();
     once.sharing = deepthin_dsl::model::Sharing::None;
-    let source = Source::described(once, &WeightChoice::Random(1)).unwrap();
+    let source = Source::described(once, &WeightChoice::Random(1), &mut Silent).unwrap();
     let once = greedy(&Engine::new(source, &RunOptions::default()).unwrap(), 40, None, &|| false);
     assert_eq!(greedy(&engine_of(&file), 40, None, &|| false), once);
     assert_ne!(once, described);
@@ -119,7 +122,7 @@ fn texts_begin_and_end_as_the_file_says() {
     assert_eq!((codec.prompt(b"").unwrap(), codec.chunk_start()), (vec![BEGIN], None));
     assert_eq!(codec.encode(b"<user>").unwrap(), b"<user>".map(u32::from));
     assert!(codec.is_end(END) && !codec.is_end(BEGIN));
-    assert_eq!(codec.output(USER).unwrap().as_ref(), b"");
+    assert_eq!(codec.decoder(&[]).push(USER).unwrap().as_ref(), b"");
     assert_eq!(codec.piece(USER).unwrap(), "<user>");
     assert_eq!(codec.decode(&[BEGIN, 97, 0xc3]).unwrap(), "<begin>a\u{fffd}");
     assert!(matches!(codec.encode(b"a\xff"), Err(CodecError::NotUtf8 { offset: 1 })));
@@ -131,14 +134,14 @@ fn texts_begin_and_end_as_the_file_says() {
     assert_eq!(special.encode(b"a<user>").unwrap(), [BEGIN, 97, USER]);
     assert_eq!(special.encode(b"<begin>a").unwrap(), [BEGIN, 97], "not twice");
     assert_eq!((special.prompt(b"").unwrap(), special.chunk_start()), (vec![BEGIN], Some(BEGIN)));
-    assert_eq!(special.output(USER).unwrap().as_ref(), b"<user>");
+    assert_eq!(special.decoder(&[]).push(USER).unwrap().as_ref(), b"<user>");
 }
 
 #[test]
 fn without_a_tokenizer_bytes_are_ids() {
     let codec = Codec::new(None, 200, false);
     assert_eq!(codec.prompt(b"a\x00\xc7").unwrap(), [97, 0, 199]);
-    assert_eq!(codec.output(199).unwrap().as_ref(), b"<199>");
+    assert_eq!(codec.decoder(&[]).push(199).unwrap().as_ref(), b"<199>");
     assert!(!codec.is_end(0));
     assert!(matches!(codec.prompt(b""), Err(CodecError::Empty)));
     let error = codec.prompt(b"a\xc8").unwrap_err().to_string();

@@ -171,10 +171,17 @@ impl Tokenizer {
         self.vocabulary.len()
     }
 
-    /// Bytes of the longest token, at least 1: a text of n bytes has n / this many tokens or more.
+    /// Most bytes of a text that one token stands for, at least 1: a text of n bytes has n / this
+    /// many tokens or more.
     pub fn longest_token(&self) -> usize {
-        let lengths = (0..).map_while(|id| self.vocabulary.bytes(id)).map(<[u8]>::len);
-        lengths.max().unwrap_or(1).max(1)
+        let longest = |len: fn(&[u8]) -> usize| {
+            (0..).map_while(|id| self.vocabulary.bytes(id)).map(len).max().unwrap_or(1).max(1)
+        };
+        match &self.scheme {
+            Scheme::ByteLevel(_) => longest(<[u8]>::len),
+            Scheme::SentencePiece(scheme) if scheme.joins_unknown() => usize::MAX,
+            Scheme::SentencePiece(_) => longest(SentencePiece::longest_text),
+        }
     }
 
     /// Whether a token is a control token.

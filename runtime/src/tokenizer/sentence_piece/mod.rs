@@ -89,6 +89,18 @@ impl SentencePiece {
         self.adds_prefix
     }
 
+    /// Whether a run of any length may become one token, the unknown one.
+    pub(super) fn joins_unknown(&self) -> bool {
+        matches!(self.fallback, Fallback::Unknown(_))
+    }
+
+    /// The most bytes that a token with these bytes stands for in a text, which may write a space
+    /// as U+2581.
+    pub(super) fn longest_text(bytes: &[u8]) -> usize {
+        let spaces = bytes.iter().filter(|byte| **byte == b' ').count();
+        bytes.len() + spaces * (SPACE.len_utf8() - 1)
+    }
+
     /// The token of the space before a text that begins with a token found by name.
     pub(super) fn prefix(&self) -> Option<u32> {
         self.adds_prefix.then_some(self.space)
