@@ -1,10 +1,11 @@
-//! Reads the files that users name, never more of them than a limit.
+//! Reads the files that users name, never more of them than a limit, and writes files whole.
 //!
 //! Directories, pipes and devices are refused before they are opened: opening a pipe may wait for
 //! ever, and a device may have no end.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -47,6 +48,22 @@ pub enum FileError {
         limit: u64,
         /// What the file is for.
         expected: &'static str,
+    },
+    /// An output could not be created.
+    #[error("{}: cannot create it: {cause}", .path.display())]
+    Create {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's answer.
+        cause: io::Error,
+    },
+    /// An output was created, and writing it failed.
+    #[error("{}: cannot write it: {cause}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        cause: io::Error,
     },
 }
 
@@ -91,4 +108,37 @@ pub fn read_start(path: &Path, expected: &'static str, limit: u64) -> Result<Vec
         .read_to_end(&mut bytes)
         .map_err(|cause| FileError::Read { path: path.to_path_buf(), cause })?;
     Ok(bytes)
+}
+
+/// Makes the directory at `path`, and those above it, where there are none.
+///
+/// # Errors
+/// Something else is there, or the system refuses.
+pub fn create_directory(path: &Path) -> Result<(), FileError> {
+    fs::create_dir_all(path).map_err(|cause| FileError::Create { path: path.to_path_buf(), cause })
+}
+
+/// Writes `bytes` to the file at `path`, in place of any that is there.
+///
+/// They go to a file of another name in the same directory, which takes the place of the old one
+/// when it is complete: whatever happens, there is the old file or the new one, never a part.
+///
+/// # Errors
+/// The file cannot be created; the disk is full.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let create = |cause| FileError::Create { path: path.to_path_buf(), cause };
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new()
+        .prefix(".deepthin-")
+        .permissions(Permissions::from_mode(0o666)) // less what the process's mask takes away
+        .tempfile_in(directory)
+        .map_err(create)?;
+    let write = |cause| FileError::Write { path: path.to_path_buf(), cause };
+    file.write_all(bytes).map_err(write)?;
+    file.as_file().sync_all().map_err(write)?;
+    file.persist(path).map_err(|error| create(error.error))?;
+    Ok(())
 }

@@ -3,8 +3,10 @@
 #![allow(clippy::print_stderr, reason = "tests say why they leave something out")]
 
 pub mod alone;
+pub mod c_tools;
 pub mod cases;
 pub mod data;
+pub mod emulated;
 pub mod engine;
 pub mod faults;
 pub mod faulty;

@@ -15,6 +15,7 @@ mod guard;
 mod kernels;
 mod language;
 mod numerics;
+mod object;
 mod pack;
 mod plan;
 mod real_model;

@@ -189,162 +189,160 @@ fn headers_are_c_and_cpp_and_tell_the_declared_sizes() {
     }
 }
 
-/// The text between two lines that begin so, the first included.
+/// The part of a text from `from` to before `to`.
 fn excerpt<'t>(text: &'t str, from: &str, to: &str) -> &'t str {
     let start = text.find(from).unwrap();
     &text[start..start + text[start..].find(to).unwrap()]
 }
 
+/// A comment's text, of which `from` and `to` are lines.
+fn comment(header: &str, from: &str, to: &str) -> String {
+    let lines = excerpt(header, &format!("\n * {from}"), to).lines().skip(1);
+    lines.map(|line| line.trim_start_matches(" *").replacen(' ', "", 1) + "\n").collect()
+}
+
 #[test]
-fn an_entry_tells_what_a_kernel_computes_and_takes() {
+fn a_comment_tells_what_a_kernel_computes_and_takes() {
     let (model, lowered) = thin();
     let header = header(&model, &lowered);
-    let entry = excerpt(
-        &header,
-        " * deepthin_thin_norm_linear_rope_append_f32_160x48_t1\n",
-        "enum {\n    DEEPTHIN_THIN_ATTENTION",
-    );
+    let name = "deepthin_thin_norm_linear_rope_append_f32_160x48_t1";
     expect![[r#"
-         * deepthin_thin_norm_linear_rope_append_f32_160x48_t1
-         *
-         *     n = x / sqrt(mean of x[i]^2 + 1e-5) * gain
-         *     q, k, v = Q n, K n, V n
-         *     out = q, each head rotated by its token's position; k, rotated too, and v go to the caches
-         *
-         * For one token. Q has 48 rows, K and V have 16, and 48 columns, in 5 panels of 32 rows. Sums run
-         * over ascending columns from +0, a fused multiply-add for each.
-         *
-         * buffer                 bytes  use      contents
-         *      0  x                256  in       vector of 48
-         *      1  w0             30720  in       packed matrix, f32, 48 columns: 5 panels of 6144 bytes,
-         *                                        q in panels 0 to 2, k in panel 3, v in panel 4
-         *      2  gain             256  in       gain: vector of 48
-         *      3  normed           256  scratch  working memory
-         *      4  scales           256  scratch  working memory
-         *      5  out              256  out      rotated q: vector of 48
-         *      6  products         640  scratch  working memory
-         *      7  rope              64  in       1 rotary row from the first token's position on
-         *      8  keys            4096  out      key cache of the layer
-         *      9  values            64  out      1 row of the layer's value cache from the first token's
-         *                                        position on, 64 bytes each
-         *
-         * scalar              values  meaning
-         *      0  begin       0 to 5  first of the share of panels
-         *      1  end         0 to 5  one past the last of the share of panels
-         *      2  block0      0 to 3  position / 16
-         *      3  lane0      0 to 15  position % 16
-         */
+         deepthin_thin_norm_linear_rope_append_f32_160x48_t1
+
+             n = x / sqrt(mean of x[i]^2 + 1e-5) * gain
+             q, k, v = Q n, K n, V n
+             out = q, each head rotated by its token's position; k, rotated too, and v go to the caches
+
+         For one token. Q has 48 rows, K and V have 16, and 48 columns, in 5 panels of 32 rows. Sums run
+         over ascending columns from +0, a fused multiply-add for each.
+
+         buffer                 bytes  use      contents
+              0  x                256  in       vector of 48
+              1  w0             30720  in       packed matrix, f32, 48 columns: 5 panels of 6144 bytes,
+                                                q in panels 0 to 2, k in panel 3, v in panel 4
+              2  gain             256  in       gain: vector of 48
+              3  normed           256  scratch  working memory
+              4  scales           256  scratch  working memory
+              5  out              256  out      rotated q: vector of 48
+              6  products         640  scratch  working memory
+              7  rope              64  in       1 rotary row from the first token's position on
+              8  keys            4096  out      key cache of the layer
+              9  values            64  out      1 row of the layer's value cache from the first token's
+                                                position on, 64 bytes each
+
+         scalar              values  meaning
+              0  begin       0 to 5  first of the share of panels
+              1  end         0 to 5  one past the last of the share of panels
+              2  block0      0 to 3  position / 16
+              3  lane0      0 to 15  position % 16
+    "#]].assert_eq(&comment(&header, name, " */"));
+    expect![[r#"
+         deepthin_thin_attention_3q1kv_16
+
+             weight[j] = softmax over positions j = 0 .. position of q . key[j] / sqrt(16)
+             out = sum over j of weight[j] * value[j]
+
+         For one token and each head of a share: 3 query heads of 16 elements; query head h reads key and
+         value head h / 3.
+
+         buffer                bytes  use      contents
+              0  q               256  in       rotated q: vector of 48
+              1  keys           4096  in       key cache of the layer
+              2  values         4096  in       value cache of the layer
+              3  out             256  out      heads side by side: vector of 48
+              4  weights         256  scratch  working memory
+              5  sums            128  scratch  working memory
+
+         scalar                values  meaning
+              0  begin         0 to 3  first of the share of heads
+              1  end           0 to 3  one past the last of the share of heads
+              2  position     0 to 63  position
+              3  chunks        1 to 1  position / 64 + 1
+    "#]].assert_eq(&comment(&header, "deepthin_thin_attention_3q1kv_16", " */"));
+}
+
+#[test]
+fn constants_name_what_a_kernel_takes() {
+    let (model, lowered) = thin();
+    let header = header(&model, &lowered);
+    let name = " * deepthin_thin_linear_residual_f32_64x80_t1\n";
+    let entry = excerpt(&header, name, "/*\n * deepthin_thin_norm_linear_f32_128x48_t4");
+    expect![[r#"
         enum {
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BUFFERS         = 10,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BUFFER_X        = 0,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BUFFER_W0       = 1,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BUFFER_GAIN     = 2,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BUFFER_NORMED   = 3,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BUFFER_SCALES   = 4,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BUFFER_OUT      = 5,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BUFFER_PRODUCTS = 6,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BUFFER_ROPE     = 7,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BUFFER_KEYS     = 8,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BUFFER_VALUES   = 9,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BYTES_X         = 256,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BYTES_W0        = 30720,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BYTES_GAIN      = 256,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BYTES_NORMED    = 256,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BYTES_SCALES    = 256,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BYTES_OUT       = 256,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BYTES_PRODUCTS  = 640,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BYTES_ROPE      = 64,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BYTES_KEYS      = 4096,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_BYTES_VALUES    = 64,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_SCALARS         = 4,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_SCALAR_BEGIN    = 0,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_SCALAR_END      = 1,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_SCALAR_BLOCK0   = 2,
-            DEEPTHIN_THIN_NORM_LINEAR_ROPE_APPEND_F32_160X48_T1_SCALAR_LANE0    = 3
+            DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_BUFFERS         = 5,
+            DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_BUFFER_X        = 0,
+            DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_BUFFER_W0       = 1,
+            DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_BUFFER_SCALES   = 2,
+            DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_BUFFER_OUT      = 3,
+            DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_BUFFER_PRODUCTS = 4,
+            DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_BYTES_X         = 384,
+            DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_BYTES_W0        = 20480,
+            DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_BYTES_SCALES    = 256,
+            DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_BYTES_OUT       = 256,
+            DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_BYTES_PRODUCTS  = 256,
+            DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_SCALARS         = 2,
+            DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_SCALAR_BEGIN    = 0,
+            DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_SCALAR_END      = 1
         };
 
-        void deepthin_thin_norm_linear_rope_append_f32_160x48_t1(
+        void deepthin_thin_linear_residual_f32_64x80_t1(
             uint8_t *const *buffers, const int64_t *scalars);
 
-        /*
-         * deepthin_thin_attention_3q1kv_16
-         *
-         *     weight[j] = softmax over positions j = 0 .. position of q . key[j] / sqrt(16)
-         *     out = sum over j of weight[j] * value[j]
-         *
-         * For one token and each head of a share: 3 query heads of 16 elements; query head h reads key and
-         * value head h / 3.
-         *
-         * buffer                bytes  use      contents
-         *      0  q               256  in       rotated q: vector of 48
-         *      1  keys           4096  in       key cache of the layer
-         *      2  values         4096  in       value cache of the layer
-         *      3  out             256  out      heads side by side: vector of 48
-         *      4  weights         256  scratch  working memory
-         *      5  sums            128  scratch  working memory
-         *
-         * scalar                values  meaning
-         *      0  begin         0 to 3  first of the share of heads
-         *      1  end           0 to 3  one past the last of the share of heads
-         *      2  position     0 to 63  position
-         *      3  chunks        1 to 1  position / 64 + 1
-         */
-    "#]].assert_eq(entry);
+    "#]].assert_eq(&entry[entry.find("enum {").unwrap()..]);
 }
 
 #[test]
 fn the_opening_tells_the_layouts_that_occur() {
     let (model, lowered) = models().swap_remove(1);
     let header = header(&model, &lowered);
-    let layouts = excerpt(&header, " * packed matrix:", " * The number behind");
     expect![[r#"
-         * packed matrix: panels of 32 rows, one behind the other; rows past the last are zeros. A panel is
-         *     two tiles, A and B, of 16 rows each, and is stored in steps along the columns:
-         *
-         *       q8_0  32 columns in 1088 bytes: 8 lines of 64 bytes of tile A, as many of tile B, 32 f16
-         *             scales d. Line j of a tile has a dword for each of its rows: the codes c of columns
-         *             4j .. 4j+3, a byte each. The weight is d * (c - 128).
-         *       q4_1  32 columns in 640 bytes: 4 lines of 64 bytes of tile A, as many of tile B, 32 f16
-         *             scales d, 32 f16 minima m. Line j of a tile has a dword for each of its rows: the
-         *             codes c of columns 8j .. 8j+3 in the low halves of its bytes, 8j+4 .. 8j+7 in the
-         *             high halves. The weight is fma(c, d, m).
-         *
-         *     Panel p of a matrix holds its rows 32p .. 32p+15 in tile A, 32p+16 .. 32p+31 in tile B, but
-         *
-         *       of q and k: a head begins a new panel; tile A holds its elements i .. i+15, tile B its
-         *       elements i + HEAD_DIM/2 .. i+15 + HEAD_DIM/2, for i = 0, 16, .. below HEAD_DIM/2 (where q,
-         *       k and v are of one format, they are one matrix: the panels of q, of k, of v);
-         *       of gate and up: rows 16p .. 16p+15 of gate in tile A, of up in tile B.
-         *
-         * rotary row of a position: HEAD_DIM/2 cosines, then HEAD_DIM/2 sines, f32, of the angles
-         *     position * ROPE_THETA^(-2i / HEAD_DIM) for i = 0, 1, .. HEAD_DIM/2 - 1.
-         *
-         * key cache of a layer: f32 [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of a head's key at
-         *     a position lies in block position / 16, in row d, at place position % 16.
-         *
-         * value cache of a layer: f32 [POSITIONS][VALUE_ROW_BYTES / 4]; a row has the value heads of its
-         *     position side by side, then room.
-         *
-         * ORDER
-         *
-         * A token goes through these kernels, from its id to its logits:
-         *
-         *     embed_q8_0_90x576
-         *     layer 0:
-         *         norm_linear_rope_append_q4_1_q8_0_960x576_t1
-         *         attention_9q3kv_64
-         *         linear_residual_q4_1_576x576_t1
-         *         norm_linear_glu_q4_1_3072x576_t1
-         *         linear_residual_q4_1_576x1536_t1
-         *     each of the layers 1 to 29:
-         *         norm_linear_rope_append_q4_1_960x576_t1
-         *         attention_9q3kv_64
-         *         linear_residual_q4_1_576x576_t1
-         *         norm_linear_glu_q4_1_3072x576_t1
-         *         linear_residual_q4_1_576x1536_t1
-         *     norm_linear_q8_0_96x576_t1
-         *
-    "#]].assert_eq(layouts);
+         packed matrix: panels of 32 rows, one behind the other; rows past the last are zeros. A panel is
+             two tiles, A and B, of 16 rows each, and is stored in steps along the columns:
+
+               q8_0  32 columns in 1088 bytes: 8 lines of 64 bytes of tile A, as many of tile B, 32 f16
+                     scales d. Line j of a tile has a dword for each of its rows: the codes c of columns
+                     4j .. 4j+3, a byte each. The weight is d * (c - 128).
+               q4_1  32 columns in 640 bytes: 4 lines of 64 bytes of tile A, as many of tile B, 32 f16
+                     scales d, 32 f16 minima m. Line j of a tile has a dword for each of its rows: the
+                     codes c of columns 8j .. 8j+3 in the low halves of its bytes, 8j+4 .. 8j+7 in the
+                     high halves. The weight is fma(c, d, m).
+
+             Panel p of a matrix holds its rows 32p .. 32p+15 in tile A, 32p+16 .. 32p+31 in tile B, but
+
+               of q and k: a head begins a new panel; tile A holds its elements i .. i+15, tile B its
+               elements i + HEAD_DIM/2 .. i+15 + HEAD_DIM/2, for i = 0, 16, .. below HEAD_DIM/2 (where q,
+               k and v are of one format, they are one matrix: the panels of q, of k, of v);
+               of gate and up: rows 16p .. 16p+15 of gate in tile A, of up in tile B.
+
+         rotary row of a position: HEAD_DIM/2 cosines, then HEAD_DIM/2 sines, f32, of the angles
+             position * ROPE_THETA^(-2i / HEAD_DIM) for i = 0, 1, .. HEAD_DIM/2 - 1.
+
+         key cache of a layer: f32 [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of a head's key at
+             a position lies in block position / 16, in row d, at place position % 16.
+
+         value cache of a layer: f32 [POSITIONS][VALUE_ROW_BYTES / 4]; a row has the value heads of its
+             position side by side, then room.
+
+         ORDER
+
+         A token goes through these kernels, from its id to its logits:
+
+             embed_q8_0_90x576
+             layer 0:
+                 norm_linear_rope_append_q4_1_q8_0_960x576_t1
+                 attention_9q3kv_64
+                 linear_residual_q4_1_576x576_t1
+                 norm_linear_glu_q4_1_3072x576_t1
+                 linear_residual_q4_1_576x1536_t1
+             each of the layers 1 to 29:
+                 norm_linear_rope_append_q4_1_960x576_t1
+                 attention_9q3kv_64
+                 linear_residual_q4_1_576x576_t1
+                 norm_linear_glu_q4_1_3072x576_t1
+                 linear_residual_q4_1_576x1536_t1
+             norm_linear_q8_0_96x576_t1
+
+    "#]].assert_eq(&comment(&header, "packed matrix:", "\n * The number behind"));
     for line in header.lines().filter(|line| line.starts_with(" *")) {
         assert!(line.len() <= 110, "{line}");
     }

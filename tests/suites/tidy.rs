@@ -29,6 +29,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("runtime/src/session.rs", "hands buffers to kernels"),
     ("runtime/src/threads.rs", "shares a step between threads"),
     ("tests/fuzz/src/lib.rs", "bounds what a fuzz target allocates"),
+    ("tests/harness/emulated/mod.rs", "stands for kernels in another process"),
     ("tests/harness/faulty.rs", "writes where a wrong kernel would"),
 ];
 

@@ -3,6 +3,7 @@
 //! Values are checked here, so that a verb receives only what it can use; clap names the flag, the
 //! value and the range, and ends with code 2. [`Command`] lists the verbs that there are.
 
+pub(crate) mod compile;
 pub(crate) mod model;
 pub(crate) mod text;
 
@@ -12,6 +13,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use deepthin::catalog;
 
+use self::compile::CompileArgs;
 use self::text::{
     BenchArgs, DumpArgs, InfoArgs, LogitsArgs, PerplexityArgs, RunArgs, TokenizeArgs,
 };
@@ -51,6 +53,7 @@ pub(crate) enum Command {
     Check(CheckArgs),
     Info(InfoArgs),
     Dump(DumpArgs),
+    Compile(CompileArgs),
     Bench(BenchArgs),
     Fetch(FetchArgs),
     Import(ImportArgs),

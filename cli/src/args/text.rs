@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::compile::TargetArgs;
 use super::model::{ModelArgs, SourceArgs};
 
 /// The text that a verb reads: exactly one of the two.
@@ -238,7 +239,8 @@ pub(crate) enum BenchOutput {
 #[command(after_help = "\
 Examples:
   deepthin dump examples/mobilellm-125m.thin --stage fused
-  deepthin dump smollm2-135m --stage asm --kernel attention")]
+  deepthin dump smollm2-135m --stage asm --kernel attention
+  deepthin dump smollm2-135m --stage asm --target aarch64-unknown-linux-gnu")]
 pub(crate) struct DumpArgs {
     /// Which model, and how.
     #[command(flatten)]
@@ -252,9 +254,9 @@ pub(crate) struct DumpArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) kernel: Option<String>,
 
-    /// Compile for another machine, such as aarch64-unknown-linux-gnu [default: this one]
-    #[arg(long, value_name = "TRIPLE")]
-    pub(crate) target: Option<String>,
+    /// For which machine (stages clif and asm).
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
 }
 
 /// The stages of compilation, in their order.

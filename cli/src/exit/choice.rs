@@ -11,6 +11,7 @@ use deepthin::generate::GenerateError;
 use deepthin::perplexity::PerplexityError;
 use deepthin::source::SourceError;
 use deepthin_compiler::codegen::CodegenError;
+use deepthin_compiler::codegen::target::{Isa, TargetError};
 use deepthin_compiler::pack::PackError;
 use deepthin_compiler::pipeline::CompileError;
 use deepthin_compiler::plan::PlanError;
@@ -33,7 +34,14 @@ impl From<FileError> for Failure {
                     .fix(format!("make it readable: chmod u+r {}", path.display())),
                 _ => failure(Exit::NoInput),
             },
-            FileError::Read { .. } => failure(Exit::Io),
+            FileError::Create { path, cause } => match cause.kind() {
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                    failure(Exit::Permission).fix("name a place that you can write to")
+                }
+                _ => failure(Exit::CannotCreate)
+                    .fix(format!("see what is at {}, or name another place", path.display())),
+            },
+            FileError::Read { .. } | FileError::Write { .. } => failure(Exit::Io),
             FileError::NotRegular { .. } => failure(Exit::NoInput).fix("name the file itself"),
             FileError::TooLong { .. } => {
                 failure(Exit::BadData).fix("check that this is the file you meant")
@@ -175,6 +183,22 @@ impl From<EngineError> for Failure {
                 Failure::new(Exit::Resource, error).fix(advice)
             }
         }
+    }
+}
+
+impl From<TargetError> for Failure {
+    fn from(error: TargetError) -> Failure {
+        let fix = match (&error, error.meant()) {
+            (_, Some(meant)) => format!("did you mean `{meant}`?"),
+            (TargetError::Triple { .. } | TargetError::Cpu { .. }, None) => {
+                "choose one of these; `deepthin compile --help` tells what they are".to_owned()
+            }
+            (TargetError::Native { .. }, None) => "name one of its processors".to_owned(),
+            (TargetError::Host { .. }, None) => {
+                format!("as in --target {}", Isa::X86_64.triple())
+            }
+        };
+        Failure::new(Exit::Usage, error).fix(fix)
     }
 }
 

@@ -64,7 +64,8 @@ impl Machine {
     }
 
     /// aarch64 with no dot products, with some and with all of them, as the emulator has them, or
-    /// as the words of `DEEPTHIN_AARCH64_RUN` run them; made once. None where tools are missing.
+    /// as the words of `DEEPTHIN_AARCH64_RUN` run them; made once. None where tools are missing,
+    /// only those that `DEEPTHIN_AARCH64_CPUS` lists where it is set.
     ///
     /// # Panics
     /// Where tools are missing and `CI=true`.
@@ -80,7 +81,11 @@ impl Machine {
             };
             Machine::new(target, compiler, runner)
         };
-        MACHINES.get_or_init(|| PROCESSORS.into_iter().map_while(make).collect())
+        let listed = chosen("DEEPTHIN_AARCH64_CPUS");
+        let is_listed = |(cpu, _): &(&str, &str)| {
+            listed.as_ref().is_none_or(|list| list.split(',').any(|name| name == *cpu))
+        };
+        MACHINES.get_or_init(|| PROCESSORS.into_iter().filter(is_listed).map_while(make).collect())
     }
 
     fn new(target: Target, compiler: String, runner: Vec<String>) -> Option<Machine> {
@@ -207,7 +212,7 @@ struct Process {
 
 impl Process {
     /// Sends a call and receives the buffers that it may write, or what went wrong.
-    fn call(&mut self, call: &[u8], written: &mut [&mut [u8]]) -> io::Result<Option<String>> {
+    fn call(&mut self, call: &[u8], written: &mut [Vec<u8>]) -> io::Result<Option<String>> {
         let (stdin, stdout) = self.pipes.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         stdin.write_all(call)?;
         stdin.flush()?;
@@ -255,40 +260,43 @@ struct EmulatedKernel {
 
 impl KernelCode for EmulatedKernel {
     unsafe fn call(&self, buffers: &[*mut u8], scalars: &[i64]) {
-        let declared: Vec<_> = self.kernel.buffers.values().collect();
-        assert_eq!(buffers.len(), declared.len(), "a pointer for each buffer");
+        assert_eq!(buffers.len(), self.kernel.buffers.len(), "a pointer for each buffer");
+        // Calls of all kernels of a process take turns: each writes whole buffers back, those
+        // parts too that belong to the share of another thread.
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        for back in [1, 0] {
-            let mut call = head(self.number, back, &self.kernel, scalars);
-            for (pointer, buffer) in buffers.iter().zip(&declared) {
-                // SAFETY: the caller gives each buffer's declared bytes, and nobody writes them
-                // during this call.
-                let bytes = unsafe { slice::from_raw_parts(*pointer, buffer.bytes as usize) };
-                call.extend_from_slice(bytes);
-            }
-            let mut found: Vec<Vec<u8>> = Vec::new();
-            for buffer in declared.iter().filter(|buffer| buffer.access != Access::Read) {
-                found.push(vec![0; buffer.bytes as usize]);
-            }
-            let mut places: Vec<&mut [u8]> = found.iter_mut().map(Vec::as_mut_slice).collect();
-            let (machine, kernel) = (process.machine.clone(), &self.kernel.name);
-            match process.call(&call, &mut places) {
-                Ok(None) => {}
-                Ok(Some(wrong)) => panic!("{machine}: {kernel}, scalars {scalars:?}: {wrong}"),
-                Err(error) => {
-                    let ended = process.ended();
-                    panic!("{machine}: {kernel}, scalars {scalars:?}: {error}; {ended}");
-                }
-            }
-            if back == 1 {
-                continue; // the second run starts from the same bytes
-            }
-            let written = buffers.iter().zip(&declared);
-            let written = written.filter(|(_, buffer)| buffer.access != Access::Read);
-            for ((pointer, _), found) in written.zip(&found) {
-                // SAFETY: the caller lets the kernel write this buffer's declared bytes.
-                let bytes = unsafe { slice::from_raw_parts_mut(*pointer, found.len()) };
-                bytes.copy_from_slice(found);
+        let both = || buffers.iter().zip(self.kernel.buffers.values());
+        let given = both().map(|(pointer, buffer)| {
+            // SAFETY: the caller gives each buffer's declared bytes, and between its barriers
+            // nothing but kernels of this process writes them.
+            unsafe { slice::from_raw_parts(*pointer, buffer.bytes as usize) }
+        });
+        let given = given.collect::<Vec<_>>().concat();
+        let [behind, before] = [1, 0].map(|back| self.run(&mut process, back, &given, scalars));
+        let kernel = &self.kernel.name;
+        assert!(behind == before, "{kernel}, scalars {scalars:?}: results depend on the place");
+        let written = both().filter(|(_, buffer)| buffer.access != Access::Read);
+        for ((pointer, _), found) in written.zip(&behind) {
+            // SAFETY: the caller lets the kernel write this buffer's declared bytes.
+            unsafe { slice::from_raw_parts_mut(*pointer, found.len()) }.copy_from_slice(found);
+        }
+    }
+}
+
+impl EmulatedKernel {
+    /// The bytes of all written buffers after a call with the bytes `given` of all buffers.
+    fn run(&self, process: &mut Process, back: u32, given: &[u8], scalars: &[i64]) -> Vec<Vec<u8>> {
+        let written = self.kernel.buffers.values().filter(|buffer| buffer.access != Access::Read);
+        let mut found: Vec<Vec<u8>> =
+            written.map(|buffer| vec![0; buffer.bytes as usize]).collect();
+        let mut call = head(self.number, back, &self.kernel, scalars);
+        call.extend_from_slice(given);
+        let (machine, kernel) = (process.machine.clone(), &self.kernel.name);
+        match process.call(&call, &mut found) {
+            Ok(None) => found,
+            Ok(Some(wrong)) => panic!("{machine}: {kernel}, scalars {scalars:?}: {wrong}"),
+            Err(error) => {
+                let ended = process.ended();
+                panic!("{machine}: {kernel}, scalars {scalars:?}: {error}; {ended}")
             }
         }
     }

@@ -3,7 +3,7 @@
 use deepthin_compiler::{fir, vir};
 use deepthin_tests::gguf_model;
 
-use super::{Folder, assert_fails, ended, example, stdout};
+use super::{Folder, assert_fails, ended, stdout};
 
 fn dump(model: &str, stage: &str) -> String {
     stdout(&["dump", model, "--stage", stage])
@@ -47,10 +47,20 @@ fn kernels_are_chosen_by_a_part_of_their_name() {
 }
 
 #[test]
-fn only_this_machine_is_a_target() {
-    let small = example("mobilellm-125m.thin");
-    let other = ["dump", &small, "--stage", "asm", "--target", "riscv64gc-unknown-linux-gnu"];
-    assert_fails(&ended(&other), 2, &["riscv64gc", "not there yet", "fix: "]);
+fn code_is_shown_for_the_machine_that_is_named() {
+    let folder = Folder::new();
+    let small = folder.small();
+    let stage = |stage, target| {
+        ["dump", &small, "--kernel", "attention", "--stage", stage, "--target", target].to_vec()
+    };
+    let asm = stdout(&stage("asm", "aarch64-unknown-linux-gnu"));
+    assert!(asm.contains("fmla v") && asm.contains("\n  ret\n"), "{asm}");
+    let clif = stdout(&stage("clif", "aarch64-unknown-linux-gnu"));
+    assert!(clif.contains("function u0:0(i64, i64) system_v"), "{clif}");
+    let plan = ["dump", &small, "--stage", "plan", "--cpu", "native"];
+    assert_fails(&ended(&plan), 2, &["--target and --cpu", "fix: ask for --stage clif or asm"]);
+    let other = stage("asm", "riscv64gc-unknown-linux-gnu");
+    assert_fails(&ended(&other), 2, &["riscv64gc", "aarch64-unknown-linux-gnu", "fix: "]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod bad_input;
 mod bench;
 mod check;
+mod compile;
 mod dump;
 mod fetch;
 mod import;
@@ -92,6 +93,7 @@ fn help_and_version_are_data_on_stdout() {
         "check",
         "info",
         "dump",
+        "compile",
         "bench",
         "fetch",
         "import",

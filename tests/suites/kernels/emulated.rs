@@ -149,14 +149,13 @@ fn run<const N: usize>(
 #[test]
 fn run_files_on_aarch64() {
     let engines = [
-        Engine { name: "armv8-a", lanes: &[4], run: run::<0> },
-        Engine { name: "armv8.2-a+dotprod", lanes: &[4], run: run::<1> },
-        Engine { name: "armv8.6-a+i8mm", lanes: &[4], run: run::<2> },
+        Engine { name: "first machine of aarch64", lanes: &[4], run: run::<0> },
+        Engine { name: "second machine of aarch64", lanes: &[4], run: run::<1> },
+        Engine { name: "third machine of aarch64", lanes: &[4], run: run::<2> },
     ];
-    if !Machine::aarch64().is_empty() {
-        let all: Vec<Engine> = [INTERPRETER].into_iter().chain(engines).collect();
-        filetest::check_directory(&filetest::directory("vir/run"), &all);
-    }
+    let there = engines.into_iter().take(Machine::aarch64().len());
+    let all: Vec<Engine> = [INTERPRETER].into_iter().chain(there).collect();
+    filetest::check_directory(&filetest::directory("vir/run"), &all);
 }
 
 /// Whole models: sessions of this process call kernels of the other machine.
