@@ -9,7 +9,7 @@ use deepthin_tests::project::root;
 
 /// Most files of a corpus, and most bytes of each: what is replayed in seconds and read in
 /// reviews.
-const MOST_FILES: usize = 250;
+const MOST_FILES: usize = 200;
 /// See [`MOST_FILES`].
 const MOST_BYTES: u64 = 12 << 10;
 
