@@ -130,8 +130,11 @@ fn push_f16(bytes: &mut Vec<u8>, scale: f32) -> f32 {
 /// `(w - m) / d` rounded half to even and clamped; 0 (or the bound next to it) where d is 0.
 #[expect(clippy::cast_possible_truncation, reason = "clamped to the range of a code before")]
 fn code(w: f32, m: f32, d: f32, lo: f32, hi: f32) -> i8 {
+    // 1.5 * 2^23: behind the sum with it, a float of this size has no fraction. It is what rounds
+    // on processors without an instruction for it.
+    const WHOLE: f32 = 12_582_912.0;
     let q = if d == 0.0 { 0.0 } else { (w - m) / d };
-    q.round_ties_even().clamp(lo, hi) as i8
+    (q.clamp(lo, hi) + WHOLE - WHOLE) as i8
 }
 
 /// Appends 32 codes of 4 bits as 16 bytes: element j low and element j + 16 high in byte j.

@@ -53,6 +53,7 @@ pub mod interp;
 pub mod lower;
 pub mod numerics;
 pub mod pack;
+mod parts;
 pub mod pipeline;
 pub mod plan;
 pub mod vir;

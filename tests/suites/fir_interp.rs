@@ -109,7 +109,7 @@ fn the_tiny_model_gives_these_very_logits() {
     let all = logits(&graph, &weights, &tokens(&model, 70));
     let bits: Vec<String> =
         all[69].iter().take(6).map(|x| format!("{:08x}", x.to_bits())).collect();
-    expect!["bfba8668 3f64e53b 3fa4d5dd 3f322c10 3f303702 be111766"].assert_eq(&bits.join(" "));
+    expect!["3f6cc518 bf4049f4 bfc9ae5e 3f356c0d bea4f5bd bf960ba1"].assert_eq(&bits.join(" "));
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn random_weights_depend_on_seed_block_and_role_alone() {
     assert_ne!(up, draw(&deep, 2, Some(1), Role::FfnUp));
     assert_eq!(draw(&small, 1, Some(2), Role::FfnUp), None);
     let first = up.map(|bytes| bytes[..6].to_vec()).unwrap();
-    expect!["[170, 169, 220, 98, 81, 105]"].assert_eq(&format!("{first:?}"));
+    expect!["[86, 171, 168, 121, 185, 192]"].assert_eq(&format!("{first:?}"));
 }
 
 #[test]

@@ -45,6 +45,15 @@ struct Group {
     loops: Vec<(IndexId, u32)>,
 }
 
+impl Group {
+    /// `at`, further on by the loops' part, where so many rows are so many `bytes`.
+    fn looped(&self, at: Affine, bytes: impl Fn(u32) -> u32) -> Affine {
+        let further =
+            |at: Affine, (index, rows): &(IndexId, u32)| at.plus(*index, i64::from(bytes(*rows)));
+        self.loops.iter().fold(at, further)
+    }
+}
+
 impl Product {
     /// Products of the panels `begin..end` of this matrix, which are panels `first + ..` of `y`.
     pub(super) fn emit(&self, b: &mut Builder, begin: Bound, end: Bound, first: u32) {
@@ -89,12 +98,8 @@ impl Product {
         for token in 0..self.tokens {
             for (v, row) in group.rows.iter().enumerate() {
                 let sum = sums[token as usize * group.rows.len() + v];
-                let mut at =
-                    self.y.at(token, first * PANEL + row).plus(panel, i64::from(PANEL) * 4);
-                for (index, rows) in &group.loops {
-                    at = at.plus(*index, i64::from(*rows) * 4);
-                }
-                b.store(sum, Elem::F32, self.y.buffer, at);
+                let at = self.y.at(token, first * PANEL + row).plus(panel, i64::from(PANEL) * 4);
+                b.store(sum, Elem::F32, self.y.buffer, group.looped(at, |rows| rows * 4));
             }
         }
     }
@@ -132,16 +137,14 @@ impl Product {
         k: u32,
         sums: &mut [ValueId],
     ) {
-        let bytes = i64::from(self.layout.step_bytes());
-        let element = bytes / i64::from(PANEL);
+        let bytes = self.layout.step_bytes();
+        let element = bytes / PANEL;
         let mut weights = Vec::with_capacity(group.rows.len());
         for row in &group.rows {
-            let mut at = self.panel(panel).offset(i64::from(k) * bytes + i64::from(*row) * element);
-            for (index, rows) in &group.loops {
-                at = at.plus(*index, i64::from(*rows) * element);
-            }
+            let first = i64::from(k) * i64::from(bytes) + i64::from(*row) * i64::from(element);
+            let mut at = group.looped(self.panel(panel).offset(first), |rows| rows * element);
             if let Some(i) = block {
-                at = at.plus(i, i64::from(UNROLL) * bytes);
+                at = at.plus(i, i64::from(UNROLL) * i64::from(bytes));
             }
             weights.push(self.plain_weight(b, at));
         }
@@ -239,10 +242,8 @@ impl Product {
         vector: usize,
         slot: u32,
     ) {
-        let mut at = self.step(panel, step).offset(i64::from(byte));
-        for (index, rows) in &group.loops {
-            at = at.plus(*index, i64::from(*rows) * 2);
-        }
+        let at = self.step(panel, step).offset(i64::from(byte));
+        let at = group.looped(at, |rows| rows * 2);
         let half = b.load(Elem::U16, self.weights, at);
         let scale = b.unary(UnaryOp::FiniteF16ToF32, half);
         let place = self.scale_place(b.lanes(), vector, slot);
@@ -273,12 +274,9 @@ impl Product {
                 .plus(line, i64::from(line_columns) * 4)
         };
         let codes = |b: &mut Builder, row: u32| {
-            let mut at = self.step(panel, step).offset(i64::from(self.layout.code(row, 0)));
-            at = at.plus(line, i64::from(crate::pack::layout::LINE));
-            for (index, rows) in &group.loops {
-                let bytes = self.layout.code(*rows, 0);
-                at = at.plus(*index, i64::from(bytes));
-            }
+            let at = self.step(panel, step).offset(i64::from(self.layout.code(row, 0)));
+            let at = at.plus(line, i64::from(crate::pack::layout::LINE));
+            let at = group.looped(at, |rows| self.layout.code(rows, 0));
             let codes = b.load(Elem::I32, self.weights, at);
             self.signed(b, codes)
         };

@@ -10,8 +10,11 @@ mod panels;
 use crate::fir::Role;
 use crate::format::Format;
 use crate::numerics::rope_angle;
+use crate::parts;
 use crate::weights::{TensorBytes, WeightSource};
 use layout::{Layout, PANEL, TILE};
+use std::convert::Infallible;
+use std::ops::ControlFlow;
 use thiserror::Error;
 
 /// Which matrix rows the 32 lanes of each panel hold.
@@ -175,6 +178,9 @@ pub enum PackError {
         /// Group of the row, from 0; an element where the format has no groups.
         group: u32,
     },
+    /// Whoever watched wanted no more.
+    #[error("interrupted")]
+    Stopped,
     /// The image is too small for the plan; a bug.
     #[error("the image has no room for tensor {tensor} at byte {offset}")]
     Image {
@@ -187,12 +193,37 @@ pub enum PackError {
 
 /// Fills `image` with all tensors of a plan, on `threads` threads. The image comes zeroed:
 /// padding is left as it is.
+///
+/// # Errors
+/// A tensor that is missing, of another shape or not finite; an image that is too small.
 pub fn pack(
     tensors: &[PackedTensor],
     source: &dyn WeightSource,
     image: &mut [u8],
     threads: usize,
 ) -> Result<(), PackError> {
+    pack_watched(tensors, source, image, threads, &mut |_, _| ControlFlow::Continue(()))
+}
+
+/// [`pack`] that tells `watch`, before each part of the work, how many bytes of how many are packed,
+/// and may be stopped by it.
+///
+/// # Errors
+/// As [`pack`]; [`PackError::Stopped`].
+pub fn pack_watched(
+    tensors: &[PackedTensor],
+    source: &dyn WeightSource,
+    image: &mut [u8],
+    threads: usize,
+    watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<(), PackError> {
+    let total = tensors.iter().map(|tensor| tensor.content.bytes()).fold(0, u64::saturating_add);
+    let mut done = 0_u64;
+    let mut tell = |packed: usize| {
+        let answer = watch(done, total);
+        done = done.saturating_add(packed as u64);
+        if answer.is_break() { Err(PackError::Stopped) } else { Ok(()) }
+    };
     for tensor in tensors {
         let slot = usize::try_from(tensor.offset)
             .ok()
@@ -206,13 +237,22 @@ pub fn pack(
                     let bytes = u64::from(rows.panels()) * layout.panel_bytes();
                     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(rest.len());
                     let (own, others) = rest.split_at_mut(bytes);
+                    tell(bytes)?;
                     panels::pack_rows(source, tensor.block, *layout, *rows, own, threads)?;
                     rest = others;
                 }
             }
-            Content::Gain { role, width } => gain(source, tensor.block, *role, *width, slot)?,
-            Content::RopeTable { head_dim, theta, context } => {
-                rope_table(*head_dim, *theta, *context, slot);
+            Content::Gain { role, width } => {
+                tell(slot.len())?;
+                gain(source, tensor.block, *role, *width, slot)?;
+            }
+            Content::RopeTable { head_dim, theta, .. } => {
+                let row = (*head_dim).max(2) as usize * 4;
+                let slices = slot.chunks_mut(row * ROPE_SLICE as usize);
+                for (first, slice) in (0..).step_by(ROPE_SLICE as usize).zip(slices) {
+                    tell(slice.len())?;
+                    rope_rows(*head_dim, *theta, first, slice, threads);
+                }
             }
         }
     }
@@ -276,16 +316,32 @@ fn gain(
     Ok(())
 }
 
-fn rope_table(head_dim: u32, theta: f64, context: u32, out: &mut [u8]) {
+/// Rows of a rotary table that are filled at once: some milliseconds of work.
+const ROPE_SLICE: u32 = 1 << 14;
+
+/// Rows that a thread takes at a time.
+const ROPE_PART: u32 = 1 << 8;
+
+/// Rows of a rotary table from position `first` on.
+fn rope_rows(head_dim: u32, theta: f64, first: u32, out: &mut [u8], threads: usize) {
     let half = head_dim as usize / 2;
-    let rows = out.chunks_exact_mut(head_dim.max(2) as usize * 4);
-    for (position, row) in (0..context).zip(rows) {
-        let (cosines, sines) = row.split_at_mut(half * 4);
-        let pairs = cosines.chunks_exact_mut(4).zip(sines.chunks_exact_mut(4));
-        for (pair, (cosine, sine)) in (0..).zip(pairs) {
-            let (c, s) = rope_angle(position, pair, head_dim, theta);
-            cosine.copy_from_slice(&c.to_le_bytes());
-            sine.copy_from_slice(&s.to_le_bytes());
+    let row_bytes = head_dim.max(2) as usize * 4;
+    let parts = out.chunks_mut(row_bytes * ROPE_PART as usize);
+    let threads = threads.min(parts.len());
+    let parts = (first..).step_by(ROPE_PART as usize).zip(parts);
+    let fill = |(first, part): (u32, &mut [u8])| -> Result<(), Infallible> {
+        for (position, row) in (first..).zip(part.chunks_exact_mut(row_bytes)) {
+            let (cosines, sines) = row.split_at_mut(half * 4);
+            let pairs = cosines.chunks_exact_mut(4).zip(sines.chunks_exact_mut(4));
+            for (pair, (cosine, sine)) in (0..).zip(pairs) {
+                let (c, s) = rope_angle(position, pair, head_dim, theta);
+                cosine.copy_from_slice(&c.to_le_bytes());
+                sine.copy_from_slice(&s.to_le_bytes());
+            }
         }
+        Ok(())
+    };
+    for filled in parts::on_threads(threads, parts, fill) {
+        filled.unwrap_or_else(|never| match never {});
     }
 }

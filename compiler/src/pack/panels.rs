@@ -4,10 +4,9 @@ use super::layout::{Layout, PANEL};
 use super::{PackError, Rows, fetch};
 use crate::fir::Role;
 use crate::format::Format;
+use crate::parts;
 use crate::weights::{TensorBytes, WeightSource};
 use half::{bf16, f16};
-use std::sync::{Mutex, PoisonError};
-use std::thread::{Builder, ScopedJoinHandle};
 
 /// Packs all panels of `rows` into `out`, which is exactly as long; padding lanes stay as they are.
 pub(super) fn pack_rows(
@@ -31,26 +30,10 @@ pub(super) fn pack_rows(
     let panel_bytes = usize::try_from(layout.panel_bytes()).unwrap_or(usize::MAX).max(1);
     let panels = out.len() / panel_bytes;
     let share = panels.div_ceil(threads.max(1)).max(1);
-    let parts = Mutex::new(out.chunks_mut(share * panel_bytes).enumerate());
-    let work = || -> Result<(), NonFinite> {
-        loop {
-            let next = parts.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((i, out)) = next else { return Ok(()) };
-            job.panels(i * share, out, panel_bytes)?;
-        }
-    };
-    let results = std::thread::scope(|scope| {
-        // This thread works too: it does alone what no other thread can be had for.
-        let spawn = |_| Builder::new().spawn_scoped(scope, work).ok();
-        let others: Vec<_> = (1..threads.min(panels)).map_while(spawn).collect();
-        let own = work();
-        let join = |other: ScopedJoinHandle<'_, _>| match other.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        others.into_iter().map(join).chain([own]).collect::<Vec<_>>()
+    let parts = out.chunks_mut(share * panel_bytes).enumerate();
+    let results = parts::on_threads(threads.min(panels), parts, |(i, out)| {
+        job.panels(i * share, out, panel_bytes)
     });
-    // Parts are handed out in order, so that the first bad panel is always among the results.
     match results.into_iter().filter_map(Result::err).min_by_key(|bad| bad.panel) {
         None => Ok(()),
         Some(NonFinite { matrix, row, group, .. }) => {

@@ -1,0 +1,34 @@
+//! Work that falls into parts, on several threads.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, ScopedJoinHandle};
+
+/// Does `work` on each part, on at most `threads` threads: the caller's is one of them, and does
+/// alone what no other thread can be had for.
+///
+/// Parts are handed out in their order. A thread stops at its first error, and what comes back is
+/// the result of each thread: the error of the first wrong part is always among them.
+pub(crate) fn on_threads<T: Send, E: Send>(
+    threads: usize,
+    parts: impl Iterator<Item = T> + Send,
+    work: impl Fn(T) -> Result<(), E> + Sync,
+) -> Vec<Result<(), E>> {
+    let parts = Mutex::new(parts);
+    let run = || -> Result<(), E> {
+        loop {
+            let next = parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(part) = next else { return Ok(()) };
+            work(part)?;
+        }
+    };
+    std::thread::scope(|scope| {
+        let spawn = |_| Builder::new().spawn_scoped(scope, run).ok();
+        let others: Vec<_> = (1..threads).map_while(spawn).collect();
+        let own = run();
+        let join = |other: ScopedJoinHandle<'_, _>| match other.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        others.into_iter().map(join).chain([own]).collect()
+    })
+}
