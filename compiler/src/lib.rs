@@ -56,5 +56,6 @@ pub mod pack;
 mod parts;
 pub mod pipeline;
 pub mod plan;
+pub mod text;
 pub mod vir;
 pub mod weights;

@@ -1,13 +1,10 @@
 //! Reads the text form of FIR back: the inverse of [`print`](super::print).
 //!
-//! Any text gives a graph or an error with its place, never a panic; whether the graph is valid is
-//! the verifier's question. `;` starts a comment that ends with the line. The parser stops at the
-//! first error: FIR texts are written by the compiler or by a test's author, not by users.
+//! Whether the graph that a text describes is valid is the verifier's question.
 
 use std::collections::BTreeMap;
+use std::ops::Neg;
 use std::str::FromStr;
-
-use thiserror::Error;
 
 use super::{
     Application, Epilogue, Func, Graph, HeadShape, NormSpec, Op, Role, RopeSpec, Value, ValueId,
@@ -15,30 +12,21 @@ use super::{
 };
 use crate::format::Format;
 use crate::id::{Arena, Id};
+use crate::text::{Cursor, Parsed, Place, Token};
 
-/// Why a text is no graph, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{line}:{column}: {message}")]
-pub struct ParseError {
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-    /// Found and expected.
-    pub message: String,
-}
+pub use crate::text::ParseError;
 
 /// The graph that `text` describes.
 ///
 /// # Errors
 /// The first place where the text leaves the form that [`Graph`] prints.
 pub fn parse(text: &str) -> Result<Graph, ParseError> {
-    let mut parser = Parser { tokens: tokenize(text)?, at: 0 };
-    parser.keyword("graph")?;
-    let name = parser.word("the graph's name")?.to_owned();
+    let mut parser = Parser { text: Cursor::new(text)? };
+    parser.text.expect("graph")?;
+    let name = parser.text.name()?;
     let (mut embed, mut blocks, mut head) = (None, Vec::new(), None);
-    while parser.peek() == "func" {
-        let place = parser.at;
+    while parser.text.is("func") {
+        let place = parser.text.place();
         let func = parser.func()?;
         let slot = match func.name.as_str() {
             "embed" => &mut embed,
@@ -49,15 +37,15 @@ pub fn parse(text: &str) -> Result<Graph, ParseError> {
             }
         };
         if slot.is_some() {
-            return Err(parser.error_at(place, format!("function `{}` is there twice", func.name)));
+            let message = format!("function `{}` is there twice", func.name);
+            return Err(ParseError::new(place, message));
         }
         *slot = Some(func);
     }
     let schedule = parser.schedule()?;
-    if parser.at != parser.tokens.len() {
-        return Err(parser.expected("the end of the text"));
-    }
-    let missing = |name: &str| parser.error_at(parser.at, format!("function `{name}` is missing"));
+    parser.text.expect_end()?;
+    let place = parser.text.place();
+    let missing = |name| ParseError::new(place, format!("function `{name}` is missing"));
     Ok(Graph {
         name,
         embed: embed.ok_or_else(|| missing("embed"))?,
@@ -67,179 +55,101 @@ pub fn parse(text: &str) -> Result<Graph, ParseError> {
     })
 }
 
-/// A word or a punctuation mark with its place.
-struct Token<'t> {
-    text: &'t str,
-    line: usize,
-    column: usize,
-}
-
-fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '+' | '-')
-}
-
-fn tokenize(text: &str) -> Result<Vec<Token<'_>>, ParseError> {
-    let mut tokens = Vec::new();
-    for (index, full) in text.lines().enumerate() {
-        let code = full.split(';').next().unwrap_or_default();
-        let (line, mut column, mut rest) = (index + 1, 1, code);
-        while let Some(first) = rest.chars().next() {
-            let word = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-            let bytes = word.max(first.len_utf8());
-            let (text, tail) = rest.split_at(bytes);
-            if word > 0 || "()[]{}=,".contains(first) {
-                tokens.push(Token { text, line, column });
-            } else if !first.is_whitespace() {
-                let message = format!("`{}` has no place in this text", first.escape_debug());
-                return Err(ParseError { line, column, message });
-            }
-            column += text.chars().count();
-            rest = tail;
-        }
-    }
-    Ok(tokens)
-}
-
 struct Parser<'t> {
-    tokens: Vec<Token<'t>>,
-    at: usize,
+    text: Cursor<'t>,
 }
-
-type Parsed<T> = Result<T, ParseError>;
 
 impl<'t> Parser<'t> {
-    /// The next token's text; empty at the end.
-    fn peek(&self) -> &'t str {
-        self.tokens.get(self.at).map_or("", |t| t.text)
-    }
-
-    fn error_at(&self, at: usize, message: String) -> ParseError {
-        let (line, column) = match (self.tokens.get(at), self.tokens.last()) {
-            (Some(token), _) => (token.line, token.column),
-            (None, Some(last)) => (last.line, last.column + last.text.chars().count()),
-            (None, None) => (1, 1),
-        };
-        ParseError { line, column, message }
-    }
-
-    fn expected(&self, what: &str) -> ParseError {
-        let found = match self.peek() {
-            "" => "the end of the text".to_owned(),
-            text => format!("`{text}`"),
-        };
-        self.error_at(self.at, format!("expected {what}, found {found}"))
-    }
-
-    fn accept(&mut self, text: &str) -> bool {
-        let found = self.peek() == text;
-        self.at += usize::from(found);
-        found
-    }
-
-    fn keyword(&mut self, text: &str) -> Parsed<()> {
-        if self.accept(text) { Ok(()) } else { Err(self.expected(&format!("`{text}`"))) }
-    }
-
-    fn word(&mut self, what: &str) -> Parsed<&'t str> {
-        let text = self.peek();
-        if text.starts_with(is_word) {
-            self.at += 1;
-            Ok(text)
-        } else {
-            Err(self.expected(what))
-        }
-    }
-
+    /// The value of a name of FIR, such as a role or a format.
     fn value_of<T: FromStr>(&mut self, what: &str) -> Parsed<T> {
-        let parsed = self.peek().parse().map_err(|_| self.expected(what))?;
-        self.at += 1;
-        Ok(parsed)
+        self.text.word(|word| word.parse().ok(), what)
+    }
+
+    /// A float: digits with a fraction and an exponent, `inf` or `NaN`.
+    fn float<T: FromStr + Neg<Output = T>>(&mut self) -> Parsed<T> {
+        let negative = self.text.take("-")?;
+        let value = match self.text.token() {
+            Token::Number(text) | Token::Word(text) => text.parse::<T>().ok(),
+            Token::Quoted(_) | Token::Sign(_) | Token::End => None,
+        };
+        let Some(value) = value else { return self.text.expected("a float") };
+        self.text.advance()?;
+        Ok(if negative { -value } else { value })
     }
 
     fn number(&mut self) -> Parsed<u32> {
-        self.value_of("a number below 2^32")
+        self.text.integer()
     }
 
-    /// `key NUMBER`, with `,` before it unless it is the first of its list.
-    fn argument<T: FromStr>(&mut self, first: bool, key: &str, what: &str) -> Parsed<T> {
+    /// The key of an argument, with `,` before it unless it is the first of its list.
+    fn key(&mut self, first: bool, key: &str) -> Parsed<()> {
         if !first {
-            self.keyword(",")?;
+            self.text.expect(",")?;
         }
-        self.keyword(key)?;
-        self.value_of(what)
+        self.text.expect(key)
     }
 
+    /// `key NUMBER`.
     fn count(&mut self, first: bool, key: &str) -> Parsed<u32> {
-        self.argument(first, key, "a number below 2^32")
-    }
-
-    /// The number after `prefix` in the next word, such as 3 in `v3`.
-    fn peek_id(&self, prefix: &str) -> Option<u32> {
-        let digits = self.peek().strip_prefix(prefix)?;
-        digits.starts_with(|c: char| c.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
-    }
-
-    fn id(&mut self, prefix: &str, what: &str) -> Parsed<u32> {
-        let id = self.peek_id(prefix).ok_or_else(|| self.expected(what))?;
-        self.at += 1;
-        Ok(id)
+        self.key(first, key)?;
+        self.number()
     }
 
     fn value(&mut self) -> Parsed<ValueId> {
-        self.id("v", "a value such as `v0`").map(ValueId)
+        self.text.id("v", "a value such as `v0`").map(ValueId)
     }
 
     fn weight(&mut self) -> Parsed<WeightId> {
-        self.id("w", "a weight such as `w0`").map(WeightId)
+        self.text.id("w", "a weight such as `w0`").map(WeightId)
     }
 
     fn schedule(&mut self) -> Parsed<Vec<Application>> {
-        self.keyword("schedule")?;
-        self.keyword("{")?;
+        self.text.expect("schedule")?;
+        self.text.expect("{")?;
         let mut schedule = Vec::new();
-        while !self.accept("}") {
-            let func = self.id("block", "a block such as `block0(0)`, or `}`")?;
-            self.keyword("(")?;
+        while !self.text.take("}")? {
+            let func = self.text.id("block", "a block such as `block0(0)`, or `}`")?;
+            self.text.expect("(")?;
             let block = self.number()?;
-            self.keyword(")")?;
+            self.text.expect(")")?;
             schedule.push(Application { func, block });
         }
         Ok(schedule)
     }
 
     fn func(&mut self) -> Parsed<Func> {
-        let place = self.at;
-        self.keyword("func")?;
-        let name = self.word("the function's name")?.to_owned();
+        let place = self.text.place();
+        self.text.expect("func")?;
+        let name = self.text.name()?;
         let mut widths = BTreeMap::new();
-        self.keyword("(")?;
-        let param = if self.peek() == ")" { None } else { Some(self.definition(&mut widths)?) };
-        self.keyword(")")?;
-        self.keyword("{")?;
+        self.text.expect("(")?;
+        let param = if self.text.is(")") { None } else { Some(self.definition(&mut widths)?) };
+        self.text.expect(")")?;
+        self.text.expect("{")?;
         let mut weights = Arena::new();
-        while self.peek_id("w").is_some() {
-            let place = self.at;
+        while self.text.peek_id("w").is_some() {
+            let place = self.text.place();
             let declared = self.weight()?;
             let weight = self.tensor()?;
             let id: WeightId = weights.push(weight);
             if id != declared {
                 let message = format!("weight {declared} stands in {id}'s place");
-                return Err(self.error_at(place, message));
+                return Err(ParseError::new(place, message));
             }
         }
         let mut ops = Vec::new();
-        while self.peek() != "return" {
+        while !self.text.is("return") {
             ops.push(self.op(&mut widths)?);
         }
-        self.keyword("return")?;
+        self.text.expect("return")?;
         let result = self.value()?;
-        self.keyword("}")?;
+        self.text.expect("}")?;
         let mut values = Arena::new();
         for (id, width) in widths {
             let next = ValueId::from_index(values.len());
             if id != next {
                 let message = format!("`{name}` defines {id} but not {next}: number without gaps");
-                return Err(self.error_at(place, message));
+                return Err(ParseError::new(place, message));
             }
             values.push(Value { width });
         }
@@ -248,44 +158,48 @@ impl<'t> Parser<'t> {
 
     /// `= ROLE FORMAT[ROWS, COLUMNS]`.
     fn tensor(&mut self) -> Parsed<Weight> {
-        self.keyword("=")?;
+        self.text.expect("=")?;
         let role: Role = self.value_of("a tensor such as `ffn_up`")?;
         let format: Format = self.value_of("a format such as `q8_0`")?;
-        self.keyword("[")?;
+        self.text.expect("[")?;
         let rows = self.number()?;
-        self.keyword(",")?;
+        self.text.expect(",")?;
         let columns = self.number()?;
-        self.keyword("]")?;
+        self.text.expect("]")?;
         Ok(Weight { role, rows, columns, format })
     }
 
     /// `v3[24]`. A value defined twice keeps one width; that it is twice is the verifier's find.
     fn definition(&mut self, widths: &mut BTreeMap<ValueId, u32>) -> Parsed<ValueId> {
-        let place = self.at;
+        let place = self.text.place();
         let id = self.value()?;
-        self.keyword("[")?;
+        self.text.expect("[")?;
         let width = self.number()?;
-        self.keyword("]")?;
+        self.text.expect("]")?;
         match widths.insert(id, width) {
             Some(before) if before != width => {
                 let message = format!("{id} is defined with width {before} and {width}");
-                Err(self.error_at(place, message))
+                Err(ParseError::new(place, message))
             }
             Some(_) | None => Ok(id),
         }
     }
 
     fn op(&mut self, widths: &mut BTreeMap<ValueId, u32>) -> Parsed<Op> {
-        let place = self.at;
+        let place = self.text.place();
         let mut results = Vec::new();
-        if self.peek_id("v").is_some() {
+        if self.text.peek_id("v").is_some() {
             results.push(self.definition(widths)?);
-            while self.accept(",") {
+            while self.text.take(",")? {
                 results.push(self.definition(widths)?);
             }
-            self.keyword("=")?;
+            self.text.expect("=")?;
         }
-        match self.word("an op, or `return`")? {
+        let Token::Word(word) = self.text.token() else {
+            return self.text.expected("an op, or `return`");
+        };
+        self.text.advance()?;
+        match word {
             "kv_append" if results.is_empty() => {
                 Ok(Op::KvAppend { k: self.value()?, v: self.value()? })
             }
@@ -297,54 +211,59 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn single(&self, place: usize, results: &[ValueId]) -> Parsed<ValueId> {
+    fn single(&self, place: Place, results: &[ValueId]) -> Parsed<ValueId> {
         match results {
             [one] => Ok(*one),
             _ => {
                 let message =
-                    format!("expected an op of {} results, this one has one", results.len());
-                Err(self.error_at(place, message))
+                    format!("found an op of one result, expected one of {}", results.len());
+                Err(ParseError::new(place, message))
             }
         }
     }
 
     /// An op with one result that is no product, after its name.
-    fn plain(&mut self, place: usize, name: &str, out: ValueId) -> Parsed<Op> {
+    fn plain(&mut self, place: Place, name: &str, out: ValueId) -> Parsed<Op> {
         Ok(match name {
             "embed" => Op::Embed { table: self.weight()?, out },
             "norm" => Op::Norm { x: self.value()?, norm: self.norm_arguments()?, out },
             "rope" => {
                 let x = self.value()?;
-                self.keyword("(")?;
+                self.text.expect("(")?;
                 let heads = self.count(true, "heads")?;
                 let rope = self.rope_arguments(false)?;
-                self.keyword(")")?;
+                self.text.expect(")")?;
                 Op::Rope { x, rope, heads, out }
             }
             "attention" => Op::Attention { q: self.value()?, shape: self.head_shape()?, out },
             "glu" => Op::Glu { gate: self.value()?, up: self.value()?, out },
             "add" => Op::Add { a: self.value()?, b: self.value()?, out },
-            _ => return Err(self.error_at(place, format!("there is no op `{name}` with a result"))),
+            _ => {
+                return Err(ParseError::new(
+                    place,
+                    format!("there is no op `{name}` with a result"),
+                ));
+            }
         })
     }
 
     /// A product after the word `linear`.
-    fn linear(&mut self, place: usize, results: Vec<ValueId>) -> Parsed<Op> {
+    fn linear(&mut self, place: Place, results: Vec<ValueId>) -> Parsed<Op> {
         let mut weights = vec![self.weight()?];
-        while self.peek_id("w").is_some() {
+        while self.text.peek_id("w").is_some() {
             weights.push(self.weight()?);
         }
         let x = self.value()?;
-        let norm = if self.accept("norm") { Some(self.norm_arguments()?) } else { None };
-        let epilogue = if self.accept("residual") {
+        let norm = if self.text.take("norm")? { Some(self.norm_arguments()?) } else { None };
+        let epilogue = if self.text.take("residual")? {
             Epilogue::Residual { residual: self.value()?, out: self.single(place, &results)? }
-        } else if self.accept("glu") {
+        } else if self.text.take("glu")? {
             Epilogue::Glu { out: self.single(place, &results)? }
-        } else if self.accept("rope") {
-            self.keyword("(")?;
+        } else if self.text.take("rope")? {
+            self.text.expect("(")?;
             let rope = self.rope_arguments(true)?;
-            self.keyword(")")?;
-            self.keyword("append")?;
+            self.text.expect(")")?;
+            self.text.expect("append")?;
             let shape = self.head_shape()?;
             Epilogue::RopeAppend { shape, rope, q: self.single(place, &results)? }
         } else {
@@ -354,25 +273,27 @@ impl<'t> Parser<'t> {
     }
 
     fn norm_arguments(&mut self) -> Parsed<NormSpec> {
-        self.keyword("(")?;
+        self.text.expect("(")?;
         let gain = self.weight()?;
-        let eps = self.argument(false, "eps", "a float")?;
-        self.keyword(")")?;
+        self.key(false, "eps")?;
+        let eps = self.float()?;
+        self.text.expect(")")?;
         Ok(NormSpec { gain, eps })
     }
 
     fn rope_arguments(&mut self, first: bool) -> Parsed<RopeSpec> {
         let head_dim = self.count(first, "head_dim")?;
-        let theta = self.argument(false, "theta", "a float")?;
+        self.key(false, "theta")?;
+        let theta = self.float()?;
         Ok(RopeSpec { head_dim, theta })
     }
 
     fn head_shape(&mut self) -> Parsed<HeadShape> {
-        self.keyword("(")?;
+        self.text.expect("(")?;
         let heads = self.count(true, "heads")?;
         let kv_heads = self.count(false, "kv_heads")?;
         let head_dim = self.count(false, "head_dim")?;
-        self.keyword(")")?;
+        self.text.expect(")")?;
         Ok(HeadShape { heads, kv_heads, head_dim })
     }
 }

@@ -1,7 +1,7 @@
 //! The grammar of instructions.
 
-use super::lex::Token;
-use super::{MAX_TEXT_DEPTH, Parsed, Parser, fit};
+use super::{MAX_TEXT_DEPTH, Parser};
+use crate::text::{Parsed, Token, fit};
 use crate::vir::{
     Address, Affine, BinaryOp, Bound, BufferId, Carried, CompareOp, Elem, Index, Inst, ReduceOp,
     ShiftOp, Ty, UnaryOp, ValueId,
@@ -11,19 +11,21 @@ impl Parser<'_> {
     pub(super) fn body(&mut self, depth: usize) -> Parsed<Vec<Inst>> {
         let mut body = Vec::new();
         loop {
-            if self.peek_id('v').is_some() {
+            if self.text.peek_id("v").is_some() {
                 body.push(self.definition()?);
-            } else if self.take("store")? {
+            } else if self.text.take("store")? {
                 body.push(self.store()?);
-            } else if self.take("loop")? {
+            } else if self.text.take("loop")? {
                 if depth == MAX_TEXT_DEPTH {
-                    return self.fail(format!("more than {MAX_TEXT_DEPTH} loops in each other"));
+                    return self
+                        .text
+                        .fail(format!("more than {MAX_TEXT_DEPTH} loops in each other"));
                 }
                 body.push(self.repeat(depth)?);
-            } else if matches!(self.token, Token::Sign("}") | Token::Word("yield")) {
+            } else if matches!(self.text.token(), Token::Sign("}") | Token::Word("yield")) {
                 return Ok(body);
             } else {
-                return self.expected("an instruction or `}`");
+                return self.text.expected("an instruction or `}`");
             }
         }
     }
@@ -31,21 +33,23 @@ impl Parser<'_> {
     /// `v3: f32`, where a value is defined.
     fn typed(&mut self) -> Parsed<(ValueId, Ty)> {
         let id = self.value_id()?;
-        self.expect(":")?;
-        let ty = self.word(Ty::from_name, "`f32`, `i32` or `mask`")?;
+        self.text.expect(":")?;
+        let ty = self.text.word(Ty::from_name, "`f32`, `i32` or `mask`")?;
         // A second definition is the verifier's to refuse, but it has no type of its own.
         let first = *self.values.entry(id.0).or_insert(ty);
         if first != ty {
-            return self.fail(format!("{id} is {ty} here and {first} before"));
+            return self.text.fail(format!("{id} is {ty} here and {first} before"));
         }
         Ok((id, ty))
     }
 
     fn definition(&mut self) -> Parsed<Inst> {
         let (dst, ty) = self.typed()?;
-        self.expect("=")?;
-        let Token::Word(word) = self.token else { return self.expected("an instruction") };
-        self.advance()?;
+        self.text.expect("=")?;
+        let Token::Word(word) = self.text.token() else {
+            return self.text.expected("an instruction");
+        };
+        self.text.advance()?;
         Ok(match word {
             "const" => Inst::Const { dst, bits: self.constant(ty)? },
             "iota" => Inst::Iota { dst },
@@ -84,68 +88,68 @@ impl Parser<'_> {
         }
         if let Some(op) = ShiftOp::from_name(word) {
             let src = self.value_id()?;
-            self.expect(",")?;
-            return Ok(Inst::Shift { dst, op, src, amount: self.integer()? });
+            self.text.expect(",")?;
+            return Ok(Inst::Shift { dst, op, src, amount: self.text.integer()? });
         }
-        self.fail(format!("there is no instruction {}", Token::Word(word).describe()))
+        self.text.fail(format!("there is no instruction {}", Token::Word(word).describe()))
     }
 
     fn store(&mut self) -> Parsed<Inst> {
         let elem = self.elem()?;
         let src = self.value_id()?;
-        self.expect(",")?;
+        self.text.expect(",")?;
         let at = self.address()?;
-        let stride = if self.take("stride")? { self.integer()? } else { elem.bytes() };
+        let stride = if self.text.take("stride")? { self.text.integer()? } else { elem.bytes() };
         Ok(Inst::Store { src, elem, at, stride, count: self.count()? })
     }
 
     fn repeat(&mut self, depth: usize) -> Parsed<Inst> {
         let var = self.index_id()?;
         self.indices.entry(var.0).or_insert(Index::Loop);
-        self.expect("in")?;
+        self.text.expect("in")?;
         let begin = self.bound()?;
-        self.expect("..")?;
+        self.text.expect("..")?;
         let end = self.bound()?;
-        self.expect("{")?;
+        self.text.expect("{")?;
         let mut heads = Vec::new();
-        while self.take("carry")? {
+        while self.text.take("carry")? {
             let (param, _) = self.typed()?;
-            self.expect("=")?;
+            self.text.expect("=")?;
             let init = self.value_id()?;
-            self.expect("->")?;
+            self.text.expect("->")?;
             let (result, _) = self.typed()?;
             heads.push((param, init, result));
         }
         let body = self.body(depth + 1)?;
         let mut carried = Vec::with_capacity(heads.len());
         for (param, init, result) in heads {
-            self.expect(if carried.is_empty() { "yield" } else { "," })?;
+            self.text.expect(if carried.is_empty() { "yield" } else { "," })?;
             carried.push(Carried { param, init, next: self.value_id()?, result });
         }
-        self.expect("}")?;
+        self.text.expect("}")?;
         Ok(Inst::Loop { var, begin, end, carried, body })
     }
 
     fn bound(&mut self) -> Parsed<Bound> {
-        if self.peek_id('i').is_some() {
+        if self.text.peek_id("i").is_some() {
             return Ok(Bound::Scalar(self.index_id()?));
         }
-        if !self.take("clamp")? {
-            return Ok(Bound::Const(self.integer()?));
+        if !self.text.take("clamp")? {
+            return Ok(Bound::Const(self.text.integer()?));
         }
-        self.expect("(")?;
+        self.text.expect("(")?;
         let scalar = self.index_id()?;
         let mut minus = Affine::default();
-        if self.take("-")? {
-            self.expect("(")?;
+        if self.text.take("-")? {
+            self.text.expect("(")?;
             minus = self.affine()?;
-            self.expect(")")?;
+            self.text.expect(")")?;
         }
-        self.expect(",")?;
-        let lo = self.integer()?;
-        self.expect(",")?;
-        let hi = self.integer()?;
-        self.expect(")")?;
+        self.text.expect(",")?;
+        let lo = self.text.integer()?;
+        self.text.expect(",")?;
+        let hi = self.text.integer()?;
+        self.text.expect(")")?;
         Ok(Bound::Clamp { scalar, minus, lo, hi })
     }
 
@@ -153,7 +157,7 @@ impl Parser<'_> {
         let mut operands = [ValueId(0); N];
         for (position, operand) in operands.iter_mut().enumerate() {
             if position > 0 {
-                self.expect(",")?;
+                self.text.expect(",")?;
             }
             *operand = self.value_id()?;
         }
@@ -161,39 +165,39 @@ impl Parser<'_> {
     }
 
     fn elem(&mut self) -> Parsed<Elem> {
-        self.word(Elem::from_name, "`f32`, `i32` or `u16`")
+        self.text.word(Elem::from_name, "`f32`, `i32` or `u16`")
     }
 
     fn count(&mut self) -> Parsed<u32> {
-        if self.take("count")? { self.integer() } else { Ok(self.lanes) }
+        if self.text.take("count")? { self.text.integer() } else { Ok(self.lanes) }
     }
 
     fn address(&mut self) -> Parsed<Address> {
-        let buffer = BufferId(self.id('b', "a buffer such as `b0`")?);
-        self.expect("[")?;
+        let buffer = BufferId(self.text.id("b", "a buffer such as `b0`")?);
+        self.text.expect("[")?;
         let offset = self.affine()?;
-        self.expect("]")?;
+        self.text.expect("]")?;
         Ok(Address { buffer, offset })
     }
 
     /// Terms such as `i2*640`, then a constant; kept as they stand, for the verifier to judge.
     fn affine(&mut self) -> Parsed<Affine> {
         let mut affine = Affine::default();
-        if self.peek_id('i').is_none() {
-            affine.base = self.integer()?;
+        if self.text.peek_id("i").is_none() {
+            affine.base = self.text.integer()?;
             return Ok(affine);
         }
         loop {
             let index = self.index_id()?;
-            let factor = if self.take("*")? { self.integer()? } else { 1 };
+            let factor = if self.text.take("*")? { self.text.integer()? } else { 1 };
             affine.terms.push((index, factor));
-            let place = self.place;
-            let minus = self.take("-")?;
-            if !minus && !self.take("+")? {
+            let place = self.text.place();
+            let minus = self.text.take("-")?;
+            if !minus && !self.text.take("+")? {
                 return Ok(affine);
             }
-            if minus || self.peek_id('i').is_none() {
-                affine.base = fit(self.magnitude(minus)?, place)?;
+            if minus || self.text.peek_id("i").is_none() {
+                affine.base = fit(self.text.magnitude(minus)?, place)?;
                 return Ok(affine);
             }
         }
@@ -201,34 +205,34 @@ impl Parser<'_> {
 
     /// The bits of a constant of type `ty`: a number of that type, or any bits as `0x..`.
     fn constant(&mut self, ty: Ty) -> Parsed<u32> {
-        let place = self.place;
-        if let Token::Number(text) = self.token
+        let place = self.text.place();
+        if let Token::Number(text) = self.text.token()
             && text.starts_with("0x")
         {
-            return fit(self.magnitude(false)?, place);
+            return fit(self.text.magnitude(false)?, place);
         }
         match ty {
             Ty::F32 => Ok(self.float()?.to_bits()),
             Ty::I32 => {
-                let value: i128 = self.integer()?;
+                let value: i128 = self.text.integer()?;
                 i32::try_from(value).map(i32::cast_unsigned).or_else(|_| fit(value, place))
             }
-            Ty::Mask if self.take("true")? => Ok(1),
-            Ty::Mask if self.take("false")? => Ok(0),
-            Ty::Mask => self.expected("`true`, `false` or bits as `0x..`"),
+            Ty::Mask if self.text.take("true")? => Ok(1),
+            Ty::Mask if self.text.take("false")? => Ok(0),
+            Ty::Mask => self.text.expected("`true`, `false` or bits as `0x..`"),
         }
     }
 
     fn float(&mut self) -> Parsed<f32> {
-        let negative = self.take("-")?;
-        let value = match self.token {
+        let negative = self.text.take("-")?;
+        let value = match self.text.token() {
             Token::Word("nan") => Some(f32::NAN),
             Token::Word("inf") => Some(f32::INFINITY),
             Token::Number(text) => text.parse().ok().filter(|x: &f32| x.is_finite()),
             Token::Word(_) | Token::Quoted(_) | Token::Sign(_) | Token::End => None,
         };
-        let Some(value) = value else { return self.expected("an f32") };
-        self.advance()?;
+        let Some(value) = value else { return self.text.expected("an f32") };
+        self.text.advance()?;
         Ok(if negative { -value } else { value })
     }
 }

@@ -1,10 +1,10 @@
-//! Words, numbers and signs of VIR texts, with their places.
+//! Words, numbers and signs of a text, with their places.
 
 use super::ParseError;
 
 /// The smallest piece of text that means something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Token<'t> {
+pub(crate) enum Token<'t> {
     /// Letters, digits and underscores, not digit first.
     Word(&'t str),
     /// A decimal or `0x` number without sign; a fraction or exponent makes it an f32.
@@ -19,7 +19,7 @@ pub(super) enum Token<'t> {
 
 impl Token<'_> {
     /// The token as an error message shows it.
-    pub(super) fn describe(self) -> String {
+    pub(crate) fn describe(self) -> String {
         match self {
             Token::Word(text) | Token::Number(text) | Token::Quoted(text) => {
                 // A word may be as long as the text.
@@ -38,24 +38,24 @@ const SIGNS: [&str; 15] =
 
 /// A place in the text, both from 1; columns count characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) line: u32,
-    pub(super) column: u32,
+pub(crate) struct Place {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
 }
 
 /// The rest of a text.
-pub(super) struct Lexer<'t> {
+pub(crate) struct Lexer<'t> {
     rest: &'t str,
     place: Place,
 }
 
 impl<'t> Lexer<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    pub(crate) fn new(text: &'t str) -> Self {
         Lexer { rest: text, place: Place { line: 1, column: 1 } }
     }
 
     /// The next token and where it starts. After the end there is only the end.
-    pub(super) fn next(&mut self) -> Result<(Token<'t>, Place), ParseError> {
+    pub(crate) fn next(&mut self) -> Result<(Token<'t>, Place), ParseError> {
         self.skip_blank();
         let place = self.place;
         let Some(first) = self.rest.chars().next() else { return Ok((Token::End, place)) };
@@ -88,7 +88,7 @@ impl<'t> Lexer<'t> {
                 return Ok((Token::Sign(sign), place));
             }
         }
-        Err(ParseError::new(place, format!("{first:?} has no meaning in VIR")))
+        Err(ParseError::new(place, format!("{first:?} has no meaning here")))
     }
 
     /// Skips white space, and comments from `;` to the end of the line.
