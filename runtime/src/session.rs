@@ -63,7 +63,9 @@ pub enum RunError {
         vocab: u32,
     },
     /// Infinite or NaN logits.
-    #[error("found logits that are not finite at position {position} ({origin}), expected finite ones")]
+    #[error(
+        "found logits that are not finite at position {position} ({origin}), expected finite ones"
+    )]
     NonFinite {
         /// Position of the token.
         position: u32,

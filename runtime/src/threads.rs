@@ -25,10 +25,10 @@ pub const MAX_THREADS: usize = 1024;
 #[derive(Debug, Error)]
 pub enum ThreadError {
     /// A count that makes no sense.
-    #[error("{0} threads asked for; 1 to {MAX_THREADS} are possible")]
+    #[error("{0} threads asked for, expected 1 to {MAX_THREADS}")]
     Count(usize),
     /// The operating system refused.
-    #[error("started {started} of {wanted} threads: {cause}; ask for fewer with -t")]
+    #[error("started {started} of {wanted} threads: {cause}")]
     Spawn {
         /// Threads that run, the caller's included.
         started: usize,

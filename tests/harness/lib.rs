@@ -5,6 +5,7 @@
 pub mod alone;
 pub mod c_tools;
 pub mod cases;
+pub mod child;
 pub mod data;
 pub mod emulated;
 pub mod engine;

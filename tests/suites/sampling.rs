@@ -55,8 +55,8 @@ fn logits_that_are_no_numbers_are_refused() {
     ];
     expect![[r#"
         no logits, expected one for each token of the vocabulary
-        the logit of token 1 is NaN, expected finite logits: check the weights
-        the logit of token 2 is -inf, expected finite logits: check the weights"#]]
+        the logit of token 1 is NaN, expected finite logits
+        the logit of token 2 is -inf, expected finite logits"#]]
     .assert_eq(&messages.join("\n"));
 }
 

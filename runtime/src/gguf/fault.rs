@@ -174,7 +174,7 @@ pub enum Fault {
         limit: u32,
     },
     /// A key that must be there is not.
-    #[error("has no key `{0}`")]
+    #[error("found no key `{0}`, expected one")]
     MissingKey(String),
     /// A key's value is of another type than its meaning asks for.
     #[error("key `{key}` is of type {found}, expected {expected}")]

@@ -9,6 +9,7 @@ mod fetch;
 mod import;
 mod info;
 mod logits;
+mod refusals;
 mod run;
 
 use std::fs;
@@ -56,6 +57,12 @@ impl Folder {
         let path = self.path(name);
         fs::write(&path, content).unwrap();
         path
+    }
+
+    /// Makes a pipe that nobody writes to.
+    fn pipe(&self, name: &str) {
+        let made = std::process::Command::new("mkfifo").arg(self.path(name)).status();
+        assert!(made.unwrap().success());
     }
 
     /// The description of the small model: 300 tokens, a context of 64, two blocks used twice.

@@ -87,7 +87,7 @@ fn an_overflow_in_the_head_is_named() {
     let subject = edited(20, |((_, role), ..), x| if role == Role::OutputNorm { 3e38 } else { x });
     let mut session = subject.session(1);
     let error = session.feed(&[1, 2]).unwrap_err();
-    expect!["non-finite logits at position 1: first in the output head; the weights or the prompt drive the model out of range (`deepthin check` the file)"]
+    expect!["found logits that are not finite at position 1 (first in the output head), expected finite ones"]
         .assert_eq(&error.to_string());
     assert_eq!(session.position(), 0);
 }
@@ -109,12 +109,12 @@ fn tokens_that_cannot_be_run_change_nothing() {
     let mut session = subject.session(2);
     feed(&mut session, &[1, 2], &[2]);
     let mut said = |tokens: &[u32]| session.feed(tokens).map(<[f32]>::len).unwrap_err().to_string();
-    expect!["no tokens to run: the prompt is empty"].assert_eq(&said(&[]));
-    expect!["token id 96 is out of range: the vocabulary has 96 tokens"]
+    expect!["found no tokens to run, expected at least one"].assert_eq(&said(&[]));
+    expect!["found the token id 96, expected one below the 96 of the vocabulary"]
         .assert_eq(&said(&[1, 96, 2]));
-    expect!["token id 4294967295 is out of range: the vocabulary has 96 tokens"]
+    expect!["found the token id 4294967295, expected one below the 96 of the vocabulary"]
         .assert_eq(&said(&[u32::MAX]));
-    expect!["2 + 9 tokens pass the context of 10; raise it with -c or give a shorter prompt"]
+    expect!["found 9 tokens to run after 2, expected at most the 8 that are left of the context of 10"]
         .assert_eq(&said(&[5; 9]));
     assert_usable(&mut session, &subject, &[1, 2]);
 }
@@ -129,7 +129,7 @@ fn sessions_that_cannot_be_made() {
         made.map(|_| ()).unwrap_err().to_string()
     };
     let size = subject.program().regions.image;
-    expect!["0 threads asked for; 1 to 1024 are possible"].assert_eq(&said(size, 0));
+    expect!["0 threads asked for, expected 1 to 1024"].assert_eq(&said(size, 0));
     let short = format!("the packed weights have 64 bytes, the program needs {size}");
     assert_eq!(said(64, 1), short);
 }
