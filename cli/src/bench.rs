@@ -55,6 +55,17 @@ impl Timing {
     }
 }
 
+/// Fewest tokens that make a rate.
+const FEWEST_TOKENS: u64 = 4;
+
+/// Shortest time that makes a rate: below it the clock, the scheduler and the caches decide.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// Whether tokens a second mean something where so many tokens took so long.
+pub fn rate_means_something(tokens: u64, time: Duration) -> bool {
+    tokens >= FEWEST_TOKENS && time >= SHORTEST
+}
+
 /// Mean of some numbers; 0 of none.
 pub fn mean(numbers: &[f64]) -> f64 {
     numbers.iter().sum::<f64>() / count(numbers).max(1.0)

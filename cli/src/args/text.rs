@@ -3,10 +3,12 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
 use super::compile::TargetArgs;
-use super::model::{ModelArgs, SourceArgs};
+use super::model::{ModelArgs, SourceArgs, seed};
+use super::output::OutputArgs;
 
 /// The text that a verb reads: exactly one of the two.
 #[derive(Debug, Args)]
@@ -16,7 +18,7 @@ pub(crate) struct TextArgs {
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) prompt: Option<String>,
 
-    /// A file that holds the text (UTF-8)
+    /// A file that holds the text (UTF-8), or - for stdin
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 }
@@ -29,7 +31,8 @@ pub(crate) struct TextArgs {
 #[command(after_help = "\
 Examples:
   deepthin run smollm2-135m -p \"The capital of France is\" -n 32 --temp 0
-  deepthin run model.gguf -f prompt.txt --temp 0.7 --top-p 0.9 --seed 7
+  deepthin run smollm2-135m --chat -p \"What is a prime number?\"
+  deepthin run model.gguf -f prompt.txt --temp 0.7 --top-p 0.9 --seed 7 --stop END
   deepthin run examples/mobilellm-125m.thin --random 1 -p abc -n 8")]
 pub(crate) struct RunArgs {
     /// Which model, and how.
@@ -49,13 +52,39 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
 
+    /// End the text before TEXT, wherever the model writes it; may be given several times
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true,
+          value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) stop: Vec<String>,
+
+    /// In the model's own chat format.
+    #[command(flatten)]
+    pub(crate) chat: ChatArgs,
+
     /// Print the prompt before its continuation
-    #[arg(long)]
+    #[arg(long, conflicts_with = "chat")]
     pub(crate) echo: bool,
 
     /// Read names of control tokens in the prompt, such as <|im_start|>, as those tokens
-    #[arg(long)]
+    #[arg(long, conflicts_with = "chat")]
     pub(crate) special: bool,
+
+    /// Print control characters as they are, even on a terminal, which obeys them
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+/// Whether a text is said in a chat.
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    /// Put the text into the model's chat format as what the user says; names of control tokens
+    /// in it are plain text
+    #[arg(long)]
+    pub(crate) chat: bool,
+
+    /// With --chat: how the model is to behave
+    #[arg(long, value_name = "TEXT", requires = "chat", allow_hyphen_values = true)]
+    pub(crate) system: Option<String>,
 }
 
 /// How the next token is drawn from the model's distribution.
@@ -87,7 +116,8 @@ pub(crate) struct SamplingArgs {
     pub(crate) repeat_penalty: f32,
 
     /// Seed of the random draws; the same seed draws the same text
-    #[arg(long, value_name = "S", default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", default_value_t = 0,
+          allow_negative_numbers = true, value_parser = seed)]
     pub(crate) seed: u64,
 }
 
@@ -118,14 +148,15 @@ pub(crate) struct LogitsArgs {
     #[arg(long)]
     pub(crate) special: bool,
 
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// How the distribution is printed.
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// Measure how well a model predicts a text
 ///
-/// The text's tokens are cut into chunks of the context length (-c, default 512). In each chunk the
+/// The text's tokens are cut into chunks of the context length (-c, default 512, or the model's own
+/// context where that is shorter). In each chunk the
 /// second half is scored, with all tokens before it in the chunk as context.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -136,13 +167,13 @@ pub(crate) struct PerplexityArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// The text (UTF-8), at least one chunk long
+    /// The text (UTF-8), at least one chunk long, or - for stdin
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: PathBuf,
 
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// How the perplexity is printed.
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// Print the token ids of a text
@@ -159,13 +190,17 @@ pub(crate) struct TokenizeArgs {
     #[command(flatten)]
     pub(crate) text: TextArgs,
 
+    /// In the model's own chat format.
+    #[command(flatten)]
+    pub(crate) chat: ChatArgs,
+
     /// Read names of control tokens in the text, such as <|im_start|>, as those tokens
-    #[arg(long)]
+    #[arg(long, conflicts_with = "chat")]
     pub(crate) special: bool,
 
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// How the ids are printed.
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// Print what a model needs: parameters, bytes, operations per token, kernels
@@ -178,9 +213,9 @@ pub(crate) struct InfoArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// How the figures are printed.
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// Time prompt processing and generation
@@ -200,38 +235,27 @@ pub(crate) struct BenchArgs {
 
     /// Prompt lengths, in tokens; 0 for no such test
     #[arg(short, long, value_name = "N,..", default_value = "512", value_delimiter = ',',
-          value_parser = clap::value_parser!(u32).range(..=1 << 20))]
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=1 << 20))]
     pub(crate) prompts: Vec<u32>,
 
     /// Numbers of tokens to generate; 0 for no such test
     #[arg(short = 'n', long, value_name = "N,..", default_value = "128", value_delimiter = ',',
-          value_parser = clap::value_parser!(u32).range(..=1 << 20))]
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=1 << 20))]
     pub(crate) generations: Vec<u32>,
 
     /// Tokens in the KV cache before the clock starts
     #[arg(short, long, value_name = "N", default_value_t = 0,
-          value_parser = clap::value_parser!(u32).range(..=1 << 20))]
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=1 << 20))]
     pub(crate) depth: u32,
 
     /// Repetitions of each test
     #[arg(short, long, value_name = "N", default_value_t = 5,
-          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) repetitions: u32,
 
-    /// Form of the output
-    #[arg(short, long, value_name = "FORM", value_enum, default_value_t = BenchOutput::Md)]
-    pub(crate) output: BenchOutput,
-}
-
-/// Forms of a benchmark's output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BenchOutput {
-    /// A table
-    Md,
-    /// One array
-    Json,
-    /// An object a line, as soon as it is measured
-    Jsonl,
+    /// How the times are printed; for people as a table in Markdown.
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// Print a model as it is at one stage of compilation

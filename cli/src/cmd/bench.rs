@@ -1,21 +1,25 @@
 //! `deepthin bench`: times prompt processing and generation, in the table of llama-bench.
 
-use deepthin::bench::{Test, Timing, deviation, mean, measure, median};
+use std::time::Duration;
+
+use deepthin::bench::{Test, Timing, deviation, mean, measure, median, rate_means_something};
 use deepthin::engine::Engine;
 use deepthin_compiler::codegen::host;
 use serde::Serialize;
 
-use crate::args::text::{BenchArgs, BenchOutput};
+use crate::answers::{Answer, Answers};
+use crate::args::output::Form;
+use crate::args::text::BenchArgs;
 use crate::exit::{Exit, Failure};
-use crate::output::Stdout;
+use crate::table::{Align, Column};
 
 use super::input;
 
 /// One test as JSON has it: llama-bench's keys first, then those of our own.
 #[derive(Serialize)]
 struct Row<'a> {
-    backends: &'static str,
     cpu_info: String,
+    backends: &'static str,
     model_filename: &'a str,
     model_type: &'a str,
     model_size: u64,
@@ -27,8 +31,8 @@ struct Row<'a> {
     n_prompt: u32,
     n_gen: u32,
     n_depth: u32,
-    avg_ns: f64,
-    stddev_ns: f64,
+    avg_ns: u64,
+    stddev_ns: u64,
     avg_ts: f64,
     stddev_ts: f64,
     samples_ns: Vec<u64>,
@@ -39,14 +43,6 @@ struct Row<'a> {
     peak_rss_bytes: Option<u64>,
 }
 
-/// Head of the table of llama-bench, with the median behind it.
-const HEADER: &str = "\
-| model                |      size |   params | backend | threads |           test \
-|              t/s |   median |
-| -------------------- | --------: | -------: | ------- | ------: | -------------: \
-| ---------------: | -------: |
-";
-
 /// Runs every test of the command line; a row is printed as soon as it is measured.
 pub(crate) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     let source = input::source_for_short(&args.model.source)?;
@@ -56,24 +52,28 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Exit, Failure> {
     options.context = options.context.or(needed);
     let engine = input::engine(source, &options)?;
     let mut session = engine.session()?;
-    let mut stdout = Stdout::new();
-    if args.output == BenchOutput::Md {
-        stdout.bytes(HEADER.as_bytes())?;
-    }
-    let mut rows = Vec::new();
+    let form = args.output.form().unwrap_or(Form::Md);
+    let threads = session.threads();
+    let empty = |test: &Test| Timing { test: *test, depth: args.depth, samples: Vec::new() };
+    let room: Vec<Vec<String>> = tests
+        .iter()
+        .flat_map(|test| row(args, &engine, threads, &empty(test)).rows())
+        .chain([widest_times()])
+        .collect();
+    let mut answers = Answers::with_room(form, &room);
     for test in tests {
         let timing = measure(&mut session, test, args.depth, args.repetitions)?;
-        let row = row(args, &engine, session.threads(), &timing);
-        match args.output {
-            BenchOutput::Md => stdout.line(format_args!("{}", table_line(&row)))?,
-            BenchOutput::Jsonl => stdout.json(&row)?,
-            BenchOutput::Json => rows.push(row),
-        }
+        answers.push(&row(args, &engine, threads, &timing))?;
     }
-    if args.output == BenchOutput::Json {
-        stdout.json(&rows)?;
-    }
+    answers.finish()?;
     Ok(Exit::Success)
+}
+
+/// A row that times of up to a million tokens a second fit.
+fn widest_times() -> Vec<String> {
+    let mut row = vec![String::new(); Row::COLUMNS.len() - 2];
+    row.extend(["123456.12 ± 1234.12".to_owned(), "123456.12".to_owned()]);
+    row
 }
 
 fn tests(args: &BenchArgs) -> Vec<Test> {
@@ -86,14 +86,14 @@ fn row<'a>(args: &'a BenchArgs, engine: &'a Engine, threads: usize, timing: &Tim
     let rates = timing.rates();
     let nanoseconds: Vec<u64> =
         timing.samples.iter().map(|s| u64::try_from(s.as_nanos()).unwrap_or(u64::MAX)).collect();
-    let seconds: Vec<f64> = timing.samples.iter().map(|s| s.as_secs_f64() * 1e9).collect();
+    let times: Vec<f64> = timing.samples.iter().map(|s| s.as_secs_f64() * 1e9).collect();
     let (prompt, generated) = match timing.test {
         Test::Prompt(tokens) => (tokens, 0),
         Test::Generate(tokens) => (0, tokens),
     };
     Row {
-        backends: "clif128",
         cpu_info: host::describe(),
+        backends: "clif128",
         model_filename: &args.model.source.model,
         model_type: &engine.model().name,
         model_size: engine.weight_bytes(),
@@ -105,8 +105,8 @@ fn row<'a>(args: &'a BenchArgs, engine: &'a Engine, threads: usize, timing: &Tim
         n_prompt: prompt,
         n_gen: generated,
         n_depth: timing.depth,
-        avg_ns: mean(&seconds),
-        stddev_ns: deviation(&seconds),
+        avg_ns: whole(mean(&times)),
+        stddev_ns: whole(deviation(&times)),
         avg_ts: mean(&rates),
         stddev_ts: deviation(&rates),
         samples_ns: nanoseconds,
@@ -118,16 +118,110 @@ fn row<'a>(args: &'a BenchArgs, engine: &'a Engine, threads: usize, timing: &Tim
     }
 }
 
-/// A row of the table; counts below 2^53 are exact as floats.
-#[expect(clippy::cast_precision_loss, reason = "sizes are shown with two decimals")]
-fn table_line(row: &Row<'_>) -> String {
-    let size = format!("{:.2} MiB", row.model_size as f64 / f64::from(1 << 20));
-    let parameters = format!("{:.2} M", row.model_n_params as f64 / 1e6);
-    let rate = format!("{:.2} ± {:.2}", row.avg_ts, row.stddev_ts);
-    format!(
-        "| {:<20} | {size:>9} | {parameters:>8} | {:<7} | {:>7} | {:>14} | {rate:>16} | {:>8.2} |",
-        row.model_type, row.backends, row.n_threads, row.test, row.median_ts
-    )
+/// Nanoseconds without their fraction.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "never negative; `as` saturates"
+)]
+fn whole(nanoseconds: f64) -> u64 {
+    nanoseconds.round() as u64
+}
+
+impl Row<'_> {
+    /// The time, as the table tells it: tokens a second, or where these are too few to be a rate,
+    /// how many took how long; and the median.
+    fn times(&self) -> (String, String) {
+        let tokens = u64::from(self.n_prompt + self.n_gen);
+        let samples = self.samples_ns.len() as u64;
+        let whole = self.samples_ns.iter().copied().fold(0, u64::saturating_add);
+        if rate_means_something(tokens * samples, Duration::from_nanos(whole)) {
+            let rate = format!("{:.2} ± {:.2}", self.avg_ts, self.stddev_ts);
+            return (rate, format!("{:.2}", self.median_ts));
+        }
+        (format!("{tokens} in {:.3} ms", self.avg_ns as f64 / 1e6), "-".to_owned())
+    }
+}
+
+impl Answer for Row<'_> {
+    /// The table of llama-bench, with the median behind it.
+    const COLUMNS: &'static [Column] = &[
+        ("model", Align::Left),
+        ("size", Align::Right),
+        ("params", Align::Right),
+        ("backend", Align::Left),
+        ("threads", Align::Right),
+        ("test", Align::Right),
+        ("t/s", Align::Right),
+        ("median", Align::Right),
+    ];
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let (rate, median) = self.times();
+        vec![vec![
+            self.model_type.to_owned(),
+            format!("{:.2} MiB", self.model_size as f64 / f64::from(1 << 20)),
+            format!("{:.2} M", self.model_n_params as f64 / 1e6),
+            self.backends.to_owned(),
+            self.n_threads.to_string(),
+            self.test.clone(),
+            rate,
+            median,
+        ]]
+    }
+
+    /// The columns of llama-bench that there are here, then our own.
+    fn csv_columns() -> Vec<&'static str> {
+        vec![
+            "cpu_info",
+            "backends",
+            "model_filename",
+            "model_type",
+            "model_size",
+            "model_n_params",
+            "n_batch",
+            "n_threads",
+            "type_k",
+            "type_v",
+            "n_prompt",
+            "n_gen",
+            "n_depth",
+            "avg_ns",
+            "stddev_ns",
+            "avg_ts",
+            "stddev_ts",
+            "test",
+            "median_ts",
+            "compile_ns",
+            "peak_rss_bytes",
+        ]
+    }
+
+    fn csv_rows(&self) -> Vec<Vec<String>> {
+        vec![vec![
+            self.cpu_info.clone(),
+            self.backends.to_owned(),
+            self.model_filename.to_owned(),
+            self.model_type.to_owned(),
+            self.model_size.to_string(),
+            self.model_n_params.to_string(),
+            self.n_batch.to_string(),
+            self.n_threads.to_string(),
+            self.type_k.to_owned(),
+            self.type_v.to_owned(),
+            self.n_prompt.to_string(),
+            self.n_gen.to_string(),
+            self.n_depth.to_string(),
+            self.avg_ns.to_string(),
+            self.stddev_ns.to_string(),
+            format!("{:.6}", self.avg_ts),
+            format!("{:.6}", self.stddev_ts),
+            self.test.clone(),
+            format!("{:.6}", self.median_ts),
+            self.compile_ns.to_string(),
+            self.peak_rss_bytes.map(|bytes| bytes.to_string()).unwrap_or_default(),
+        ]]
+    }
 }
 
 /// The most memory that the process has had, where the system tells.

@@ -8,6 +8,8 @@ use deepthin_compiler::codegen::clif::Clif;
 use deepthin_compiler::codegen::{Backend, CodegenError};
 use deepthin_compiler::pipeline::{CompileError, Lowered};
 use deepthin_compiler::vir::Verified;
+use deepthin_dsl::nearest_name;
+use deepthin_runtime::shown::Shown;
 
 use crate::args::text::{DumpArgs, Stage};
 use crate::exit::{Exit, Failure};
@@ -58,7 +60,7 @@ fn ast(model: &str) -> Result<String, Failure> {
     };
     let wrong = |diagnostics| Failure::Description { exit: Exit::BadData, diagnostics };
     let bytes = source::read_description(&path)?;
-    let file = path.display().to_string();
+    let file = Shown(&path).to_string();
     let Ok(text) = std::str::from_utf8(&bytes) else {
         return Err(wrong(deepthin_dsl::parse_bytes(&bytes, &file).err().unwrap_or_default()));
     };
@@ -125,8 +127,13 @@ fn kernels(
     }
     if all.is_empty() {
         let names: Vec<&str> = lowered.kernels.iter().map(|kernel| kernel.name.as_str()).collect();
-        return Err(Failure::new(Exit::Usage, format!("no kernel has `{part}` in its name"))
-            .fix(format!("choose among {}", names.join(", "))));
+        let choose = format!("choose among {}", names.join(", "));
+        return Err(Failure::new(Exit::Usage, format!("no kernel has `{part}` in its name")).fix(
+            match nearest_name(part, &names) {
+                Some(meant) => format!("did you mean `{meant}`? Else {choose}"),
+                None => choose,
+            },
+        ));
     }
     Ok(all)
 }

@@ -1,13 +1,16 @@
 //! `deepthin info`: prints what a model needs and how it runs.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use deepthin::engine;
-use deepthin::info::{Bytes, Info, Kernel};
+use deepthin::info::{Bytes, Info, Kernel, Vocabulary};
+use serde_json::Value;
 
+use crate::answers::{self, Answer};
 use crate::args::text::InfoArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::Stdout;
+use crate::table::{Align, Column};
 
 use super::input;
 
@@ -17,13 +20,42 @@ pub(crate) fn run(args: &InfoArgs) -> Result<Exit, Failure> {
     let options = args.model.options();
     let info = Info::new(&source, &options)?;
     input::notes(&engine::notices(&source, &options));
-    let mut stdout = Stdout::new();
-    if args.json {
-        stdout.json(&info)?;
-    } else {
-        stdout.bytes(page(&info).as_bytes())?;
+    match args.output.form() {
+        Some(form) => answers::print_one(form, &info)?,
+        None => Stdout::new().bytes(page(&info).as_bytes())?,
     }
     Ok(Exit::Success)
+}
+
+impl Answer for Info {
+    const COLUMNS: &'static [Column] = &[("key", Align::Left), ("value", Align::Left)];
+
+    /// The leaves of the JSON object, each with its path.
+    fn rows(&self) -> Vec<Vec<String>> {
+        let mut rows = Vec::new();
+        // What has no JSON is told by the forms that are JSON.
+        if let Ok(value) = serde_json::to_value(self) {
+            leaves(String::new(), &value, &mut rows);
+        }
+        rows
+    }
+}
+
+/// Adds the path and the text of each number, text and truth value of a tree.
+fn leaves(path: String, value: &Value, rows: &mut Vec<Vec<String>>) {
+    let below = |key: &dyn Display| match path.as_str() {
+        "" => key.to_string(),
+        path => format!("{path}.{key}"),
+    };
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, value)| leaves(below(key), value, rows)),
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(at, value)| leaves(below(&at), value, rows));
+        }
+        Value::String(text) => rows.push(vec![path, text.clone()]),
+        Value::Null => rows.push(vec![path, String::new()]),
+        Value::Bool(_) | Value::Number(_) => rows.push(vec![path, value.to_string()]),
+    }
 }
 
 /// The page for people: a topic a line, then the table of kernels.
@@ -74,6 +106,7 @@ fn page(info: &Info) -> String {
                 storage.activations
             ),
         ),
+        ("tokenizer", vocabulary(info.tokenizer.as_ref())),
         (
             "compute",
             format!(
@@ -92,6 +125,20 @@ fn page(info: &Info) -> String {
         let _ = writeln!(page, "{topic:12}{text}");
     }
     page + &kernels(info)
+}
+
+/// How texts become ids.
+fn vocabulary(vocabulary: Option<&Vocabulary>) -> String {
+    let Some(Vocabulary { kind, tokens, chat_template, error }) = vocabulary else {
+        return "none without a file of weights: bytes are ids".to_owned();
+    };
+    let template = if *chat_template { "a chat template" } else { "no chat template" };
+    match (kind, tokens, error) {
+        (Some(kind), Some(tokens), None) => {
+            format!("{kind}, {} tokens, {template}", grouped(*tokens as u64))
+        }
+        (_, _, error) => format!("unusable: {}", error.as_deref().unwrap_or("not read")),
+    }
 }
 
 /// The bytes of weights, and what sharing saves of them.

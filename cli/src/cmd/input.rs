@@ -1,19 +1,24 @@
 //! What verbs work on: the model and the text that the command line names.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
-use deepthin::engine::{Engine, RunOptions};
-use deepthin::file;
-use deepthin::source::{ModelName, Source};
+use deepthin::engine::{self, Engine, RunOptions};
+use deepthin::file::{self, FileError};
+use deepthin::source::{self, ModelName, Source};
+use deepthin_compiler::pipeline::Lowered;
+use deepthin_dsl::MAX_SOURCE_BYTES;
+use deepthin_runtime::memory::Region;
+use deepthin_runtime::shown::Shown;
 
 use crate::args::model::SourceArgs;
 use crate::args::text::TextArgs;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
-use crate::output::{self, FetchProgress};
+use crate::output::{self, FetchProgress, PackProgress};
 
 /// Most bytes of a text.
-const MAX_TEXT_BYTES: u64 = 64 << 20;
+const MAX_TEXT_BYTES: u64 = 32 << 20;
 
 /// Finds a model and its weights. A catalog model that is not there yet is fetched, which Ctrl-C
 /// stops cleanly.
@@ -33,9 +38,39 @@ pub(crate) fn source_for_short(args: &SourceArgs) -> Result<Source, Failure> {
 
 /// Compiles a model and packs its weights; tells what the user should know about it.
 pub(crate) fn engine(source: Source, options: &RunOptions) -> Result<Engine, Failure> {
-    let engine = Engine::new(source, options)?;
+    engine_until(source, options, &|| false)
+}
+
+/// [`engine`], unless `stop` says to stop.
+pub(crate) fn engine_until(
+    source: Source,
+    options: &RunOptions,
+    stop: &dyn Fn() -> bool,
+) -> Result<Engine, Failure> {
+    let mut progress = PackProgress::new();
+    let engine = Engine::new_watched(source, options, &mut |done, total| {
+        progress.show(done, total);
+        if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    drop(progress); // the bar is gone before notes are told
     notes(engine.notices());
     Ok(engine)
+}
+
+/// The packed weights of a lowered model, unless `stop` says to stop.
+pub(crate) fn image(
+    source: Source,
+    lowered: &Lowered,
+    threads: usize,
+    stop: &dyn Fn() -> bool,
+) -> Result<Region, Failure> {
+    let mut progress = PackProgress::new();
+    let Source { model, weights, .. } = source;
+    let image = engine::pack_image(weights, &model, lowered, threads, &mut |done, total| {
+        progress.show(done, total);
+        if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(image)
 }
 
 /// Tells what the user should know.
@@ -53,7 +88,30 @@ pub(crate) fn text(args: &TextArgs) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// The bytes of a text file.
+/// The bytes of a text file, or of stdin where it is called `-`; they are UTF-8.
 pub(crate) fn text_file(path: &Path) -> Result<Vec<u8>, Failure> {
-    Ok(file::read(path, "a text", MAX_TEXT_BYTES)?)
+    let (name, bytes) = match path.as_os_str() == "-" {
+        true => (file::STDIN.to_owned(), file::read_stdin("a text", MAX_TEXT_BYTES)?),
+        false => (Shown(path).to_string(), file::read(path, "a text", MAX_TEXT_BYTES)?),
+    };
+    match str::from_utf8(&bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => {
+            let at = error.valid_up_to();
+            let byte = bytes.get(at).copied().unwrap_or_default();
+            let found =
+                format!("{name}@0x{at:x}: found the byte 0x{byte:02x}, expected UTF-8 text");
+            Err(Failure::new(Exit::BadData, found).fix("convert the text to UTF-8"))
+        }
+    }
+}
+
+/// A description and its name in messages: that of a file, or of stdin where `path` is `-`. What is
+/// too long for a description is cut behind its first byte too many.
+pub(crate) fn description(path: &Path) -> Result<(String, Vec<u8>), FileError> {
+    if path.as_os_str() == "-" {
+        let limit = MAX_SOURCE_BYTES as u64 + 1;
+        return Ok((file::STDIN.to_owned(), file::read_stdin_start(limit)?));
+    }
+    Ok((Shown(path).to_string(), source::read_description(path)?))
 }

@@ -6,12 +6,14 @@ mod compile;
 mod completions;
 mod dump;
 mod fetch;
+mod fmt;
 mod import;
 mod info;
 mod input;
 mod logits;
 mod perplexity;
 mod run;
+mod template;
 mod tokenize;
 
 use crate::args::Command;
@@ -25,6 +27,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Fmt(args) => fmt::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Compile(args) => compile::run(&args),
@@ -32,5 +35,6 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Fetch(args) => fetch::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::RenderTemplate => template::run(),
     }
 }

@@ -5,15 +5,17 @@ use deepthin::engine::EngineError;
 use deepthin::source::Weights;
 use serde::Serialize;
 
+use crate::answers::{self, Answer};
 use crate::args::text::TokenizeArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::Stdout;
+use crate::table::{Align, Column};
 
-use super::input;
+use super::{input, template};
 
 /// Ids as JSON has them, with the keys in this order.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct Tokens<'a> {
     ids: &'a [u32],
     pieces: Vec<String>,
 }
@@ -25,16 +27,29 @@ pub(crate) fn run(args: &TokenizeArgs) -> Result<Exit, Failure> {
     if let Weights::None = source.weights {
         return Err(EngineError::NoWeights { model: source.model.name }.into());
     }
+    let template = template::wanted(&args.chat, &source)?;
     let tokenizer = source.tokenizer()?;
     let codec = Codec::new(tokenizer.as_ref(), source.model.vocab, args.special);
-    let ids = codec.encode(&text)?;
-    let mut stdout = Stdout::new();
-    if args.json {
-        let pieces = ids.iter().map(|id| codec.piece(*id)).collect::<Result<_, CodecError>>()?;
-        stdout.json(&Answer { ids: &ids, pieces })?;
-    } else {
-        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        stdout.line(format_args!("{}", ids.join(" ")))?;
+    let ids = template::prompt(template.as_deref(), &args.chat, &codec, tokenizer.as_ref(), &text)?;
+    match args.output.form() {
+        Some(form) => {
+            let pieces =
+                ids.iter().map(|id| codec.piece(*id)).collect::<Result<_, CodecError>>()?;
+            answers::print_one(form, &Tokens { ids: &ids, pieces })?;
+        }
+        None => {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            Stdout::new().line(format_args!("{}", ids.join(" ")))?;
+        }
     }
     Ok(Exit::Success)
+}
+
+impl Answer for Tokens<'_> {
+    const COLUMNS: &'static [Column] = &[("id", Align::Right), ("piece", Align::Left)];
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let tokens = self.ids.iter().zip(&self.pieces);
+        tokens.map(|(id, piece)| vec![id.to_string(), piece.clone()]).collect()
+    }
 }

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use deepthin::catalog;
+use deepthin::chat::ChatError;
 use deepthin::codec::CodecError;
 use deepthin::engine::EngineError;
 use deepthin::fetch::FetchError;
@@ -10,15 +11,21 @@ use deepthin::file::FileError;
 use deepthin::generate::GenerateError;
 use deepthin::perplexity::PerplexityError;
 use deepthin::source::SourceError;
+use deepthin::verify::VerifyError;
+use deepthin::verify::ladder::LadderError;
+use deepthin::verify::machine::CallError;
 use deepthin_compiler::codegen::CodegenError;
 use deepthin_compiler::codegen::target::{Isa, TargetError};
 use deepthin_compiler::pack::PackError;
 use deepthin_compiler::pipeline::CompileError;
 use deepthin_compiler::plan::PlanError;
+use deepthin_dsl::nearest_name;
 use deepthin_runtime::gguf::{GgufError, GgufErrorKind};
 use deepthin_runtime::memory::OutOfMemory;
 use deepthin_runtime::sampler::{SampleError, SettingsError};
 use deepthin_runtime::session::RunError;
+use deepthin_runtime::shown::Shown;
+use deepthin_runtime::stop::StopError;
 use deepthin_runtime::threads::ThreadError;
 use deepthin_runtime::tokenizer::TokenizerError;
 
@@ -31,17 +38,18 @@ impl From<FileError> for Failure {
             FileError::Open { path, cause } => match cause.kind() {
                 ErrorKind::NotFound => failure(Exit::NoInput).fix("check the spelling of the path"),
                 ErrorKind::PermissionDenied => failure(Exit::Permission)
-                    .fix(format!("make it readable: chmod u+r {}", path.display())),
-                _ => failure(Exit::NoInput),
+                    .fix(format!("make it readable: chmod u+r {}", Shown(path))),
+                _ => failure(Exit::NoInput).fix("check the path, or name another file"),
             },
             FileError::Create { path, cause } => match cause.kind() {
                 ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
                     failure(Exit::Permission).fix("name a place that you can write to")
                 }
                 _ => failure(Exit::CannotCreate)
-                    .fix(format!("see what is at {}, or name another place", path.display())),
+                    .fix(format!("see what is at {}, or name another place", Shown(path))),
             },
-            FileError::Read { .. } | FileError::Write { .. } => failure(Exit::Io),
+            FileError::Read { .. } | FileError::Write { .. } => failure(Exit::Io)
+                .fix("see to the disk or network that the file is on, and try again"),
             FileError::NotRegular { .. } => failure(Exit::NoInput).fix("name the file itself"),
             FileError::TooLong { .. } => {
                 failure(Exit::BadData).fix("check that this is the file you meant")
@@ -114,36 +122,52 @@ impl From<SourceError> for Failure {
     }
 }
 
+/// A question before other advice, where a name is near to a known one.
+fn did_you_mean(name: &str, known: &[&str]) -> String {
+    nearest_name(name, known)
+        .map(|near| format!("did you mean `{near}`? Else "))
+        .unwrap_or_default()
+}
+
 /// The failure of an error of `source` itself.
 fn source(error: &SourceError) -> Failure {
     let failure = |exit| Failure::new(exit, error);
     match error {
-        SourceError::Name { .. } => failure(Exit::NoInput).fix(format!(
-            "name a model of the catalog ({}), a GGUF file (FILE.gguf) or a description \
+        SourceError::Name { text } => failure(Exit::NoInput).fix(format!(
+            "{}name a model of the catalog ({}), a GGUF file (FILE.gguf) or a description \
              (FILE.thin, or FILE.thin:NAME where it holds several models)",
+            did_you_mean(text, &catalog::names().collect::<Vec<_>>()),
             catalog::names().collect::<Vec<_>>().join(", ")
         )),
-        SourceError::NoSuchModel { .. } => {
-            failure(Exit::NoInput).fix("check the spelling of the model's name")
+        SourceError::NoSuchModel { path, name, names } => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            failure(Exit::NoInput).fix(match nearest_name(name, &names) {
+                Some(meant) => format!("did you mean `{}:{meant}`?", Shown(path)),
+                None => "check the spelling of the model's name".to_owned(),
+            })
         }
         SourceError::SeveralModels { path, names } => {
             let name = names.first().map_or("NAME", String::as_str);
-            failure(Exit::Usage).fix(format!("choose one: {}:{name}", path.display()))
+            failure(Exit::Usage).fix(format!("choose one: {}:{name}", Shown(path)))
         }
         SourceError::WeightsTwice { .. } => {
             failure(Exit::Usage).fix("leave out --weights, or name a description")
         }
         SourceError::Differs { .. } => failure(Exit::BadData)
             .fix("name the description of these weights, or run the GGUF file without one"),
+        SourceError::Tokenizer { cause, .. } => failure(Exit::BadData).fix(cause.fix()),
+        SourceError::Formats(_) => failure(Exit::BadData)
+            .fix("write a group of 32 in the storage of the description, as in q4(group: 32)"),
+        SourceError::Unsupported { fix, .. } => failure(Exit::BadData).fix(fix),
+        SourceError::Tensor { .. } => failure(Exit::BadData)
+            .fix("name the file that belongs to the model, or mend the description"),
+        SourceError::Vocabulary { .. } => {
+            failure(Exit::BadData).fix("convert the model anew with current tools")
+        }
         SourceError::File(_)
         | SourceError::Fetch(_)
         | SourceError::Gguf(_)
-        | SourceError::Description(_)
-        | SourceError::Tokenizer { .. }
-        | SourceError::Formats(_)
-        | SourceError::Unsupported { .. }
-        | SourceError::Tensor { .. }
-        | SourceError::Vocabulary { .. } => failure(Exit::BadData),
+        | SourceError::Description(_) => failure(Exit::BadData),
     }
 }
 
@@ -156,7 +180,8 @@ impl From<GgufError> for Failure {
             GgufErrorKind::Resource => Exit::Resource,
             GgufErrorKind::Data => Exit::BadData,
         };
-        Failure::new(exit, error)
+        let fix = error.fix();
+        Failure::new(exit, error).fix(fix)
     }
 }
 
@@ -170,18 +195,25 @@ impl From<EngineError> for Failure {
             EngineError::Pack { cause: PackError::Image { .. }, .. } => {
                 Failure::new(Exit::Bug, error).fix(please_report())
             }
-            EngineError::Pack { .. } => Failure::new(Exit::BadData, error),
+            EngineError::Pack { .. } | EngineError::NonFinite { .. } => {
+                Failure::new(Exit::BadData, error)
+                    .fix("the file is damaged or was converted badly: fetch or convert it anew")
+            }
             EngineError::NoWeights { .. } => Failure::new(Exit::Usage, error)
                 .fix("give it weights with --weights FILE.gguf, or draw some with --random SEED"),
-            EngineError::NotYet { flag: "--isa", .. } => Failure::new(Exit::HostFeature, error),
-            EngineError::NotYet { .. } => Failure::new(Exit::Usage, error),
-            EngineError::Context { fits, .. } => {
-                Failure::new(Exit::Resource, error).fix(format!("ask for less: -c {fits}"))
+            EngineError::NotYet { flag, .. } => {
+                let exit = if flag == "--isa" { Exit::HostFeature } else { Exit::Usage };
+                Failure::new(exit, error).fix(format!("leave out {flag}"))
             }
-            EngineError::TooLarge { ref advice, .. } => {
-                let advice = advice.clone();
-                Failure::new(Exit::Resource, error).fix(advice)
+            EngineError::Stopped => Failure::new(Exit::Interrupted, error),
+            EngineError::Context { fits, described, .. } => {
+                let exit = if described { Exit::BadData } else { Exit::Usage };
+                Failure::new(exit, error).fix(format!("ask for at most -c {fits}"))
             }
+            EngineError::TooLarge { fits: 0, .. } => Failure::new(Exit::Resource, error)
+                .fix("take a smaller model or storage, or give the process more memory"),
+            EngineError::TooLarge { fits, .. } => Failure::new(Exit::Resource, error)
+                .fix(format!("ask for a context that fits: -c {fits}")),
         }
     }
 }
@@ -206,13 +238,16 @@ impl From<CompileError> for Failure {
     fn from(error: CompileError) -> Failure {
         match &error {
             CompileError::Build(_) | CompileError::Plan(PlanError::PairFormats { .. }) => {
-                Failure::new(Exit::BadData, error)
+                Failure::new(Exit::BadData, error).fix(
+                    "choose other storage in the description, or convert the file to another type",
+                )
             }
             CompileError::Codegen(CodegenError::HostFeature { .. }) => {
                 Failure::new(Exit::HostFeature, error)
                     .fix("use a processor of level x86-64-v3 (2013 or later) or an aarch64 one")
             }
-            CompileError::Codegen(CodegenError::Memory(_)) => Failure::new(Exit::Resource, error),
+            CompileError::Codegen(CodegenError::Memory(_)) => Failure::new(Exit::Resource, error)
+                .fix("let the process have executable memory (a security policy may forbid it)"),
             CompileError::Plan(_) | CompileError::Invalid { .. } | CompileError::Codegen(_) => {
                 Failure::new(Exit::Bug, error).fix(please_report())
             }
@@ -222,54 +257,86 @@ impl From<CompileError> for Failure {
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Failure {
-        match error {
-            RunError::Memory(error) => error.into(),
-            RunError::Threads(error) => error.into(),
-            RunError::NoTokens
-            | RunError::ContextFull { .. }
-            | RunError::TokenId { .. }
-            | RunError::NonFinite { .. } => Failure::new(Exit::BadData, error),
+        let fix = match error {
+            RunError::Memory(error) => return error.into(),
+            RunError::Threads(error) => return error.into(),
             RunError::Program(_) | RunError::Parameters { .. } | RunError::Image { .. } => {
-                Failure::new(Exit::Bug, error).fix(please_report())
+                return Failure::new(Exit::Bug, error).fix(please_report());
             }
-        }
+            RunError::NoTokens => "give it at least one character".to_owned(),
+            RunError::ContextFull { position, tokens, .. } => {
+                let needed = tokens.saturating_add(usize::try_from(position).unwrap_or(usize::MAX));
+                format!("give a shorter text, or make room for it with -c {needed}")
+            }
+            RunError::TokenId { .. } => "use the tokenizer of the model's own file".to_owned(),
+            RunError::NonFinite { .. } => {
+                "take other weights: with this text these leave the range of 32-bit floats"
+                    .to_owned()
+            }
+        };
+        Failure::new(Exit::BadData, error).fix(fix)
     }
 }
 
 impl From<OutOfMemory> for Failure {
     fn from(error: OutOfMemory) -> Failure {
         Failure::new(Exit::Resource, error)
+            .fix("ask for a shorter context with -c, or take a smaller model")
     }
 }
 
 impl From<ThreadError> for Failure {
     fn from(error: ThreadError) -> Failure {
         match error {
-            ThreadError::Count(_) => Failure::new(Exit::Usage, error),
-            ThreadError::Spawn { .. } => Failure::new(Exit::Resource, error),
+            ThreadError::Count(_) => {
+                Failure::new(Exit::Usage, error).fix("ask for a possible number with -t")
+            }
+            ThreadError::Spawn { started, .. } => Failure::new(Exit::Resource, error)
+                .fix(format!("ask for no more than can be had: -t {started}")),
         }
     }
 }
 
 impl From<CodecError> for Failure {
     fn from(error: CodecError) -> Failure {
-        let fix = match error {
-            CodecError::NotUtf8 { .. } => Some("convert the text to UTF-8"),
-            CodecError::Byte { .. } => Some("leave the byte out, or give the model more tokens"),
-            CodecError::Empty => Some("give it at least one character"),
-            CodecError::Tokenizer(_) => None,
+        let fix = match &error {
+            CodecError::NotUtf8 { .. } => "convert the text to UTF-8".into(),
+            CodecError::Byte { .. } => "leave the byte out, or give the model more tokens".into(),
+            CodecError::TooLong { tokens, .. } => {
+                format!("give a shorter text, or make room for it with -c {tokens}").into()
+            }
+            CodecError::Empty => "give it at least one character".into(),
+            CodecError::Tokenizer(error) => error.fix(),
         };
-        let failure = Failure::new(Exit::BadData, error);
-        match fix {
-            Some(fix) => failure.fix(fix),
-            None => failure,
-        }
+        Failure::new(Exit::BadData, error).fix(fix)
     }
 }
 
 impl From<TokenizerError> for Failure {
     fn from(error: TokenizerError) -> Failure {
-        Failure::new(Exit::BadData, error)
+        let fix = error.fix();
+        Failure::new(Exit::BadData, error).fix(fix)
+    }
+}
+
+impl From<ChatError> for Failure {
+    fn from(error: ChatError) -> Failure {
+        let fix = match error {
+            ChatError::NoTemplate { .. } => {
+                "leave out --chat, or name a model that is tuned for chat"
+            }
+            ChatError::Times { role: "system", .. } => "leave out --system",
+            ChatError::Times { .. } | ChatError::Template(_) => {
+                "leave out --chat, and write the prompt in the model's own format with --special"
+            }
+        };
+        Failure::new(Exit::BadData, error).fix(fix)
+    }
+}
+
+impl From<StopError> for Failure {
+    fn from(error: StopError) -> Failure {
+        Failure::new(Exit::Usage, error)
     }
 }
 
@@ -284,13 +351,14 @@ impl From<GenerateError> for Failure {
 
 impl From<SampleError> for Failure {
     fn from(error: SampleError) -> Failure {
-        Failure::new(Exit::BadData, error)
+        Failure::new(Exit::BadData, error).fix("take other weights: these compute no numbers")
     }
 }
 
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Failure {
-        Failure::new(Exit::Usage, error)
+        let fix = format!("give {} a value of its range", error.flag);
+        Failure::new(Exit::Usage, error).fix(fix)
     }
 }
 
@@ -303,6 +371,40 @@ impl From<PerplexityError> for Failure {
             }
             PerplexityError::TooShort { .. } => Failure::new(Exit::BadData, error)
                 .fix("give it a longer text, or ask for shorter chunks with -c"),
+        }
+    }
+}
+
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Failure {
+        match error {
+            VerifyError::Ladder(error) => error.into(),
+            VerifyError::Call(CallError::Memory(error)) => error.into(),
+            VerifyError::Text(error) => Failure::new(Exit::BadData, error)
+                .fix("see specs/vir.md for kernels and specs/testing.md for their inputs"),
+            VerifyError::Lanes { expected, .. } => Failure::new(Exit::HostFeature, error)
+                .fix(format!("lower it for {expected} lanes, or verify it where it is for")),
+            VerifyError::TooLong { .. } => {
+                Failure::new(Exit::BadData, error).fix("give its loops fewer iterations")
+            }
+            VerifyError::Generated { .. } | VerifyError::Call(_) => {
+                Failure::new(Exit::Bug, error).fix(please_report())
+            }
+        }
+    }
+}
+
+impl From<LadderError> for Failure {
+    fn from(error: LadderError) -> Failure {
+        match error {
+            LadderError::Build(error) => CompileError::from(error).into(),
+            LadderError::Compile(error) => error.into(),
+            LadderError::Codegen(error) => CompileError::from(error).into(),
+            LadderError::Run(error) => error.into(),
+            LadderError::Memory(error) => error.into(),
+            LadderError::Pack(_) | LadderError::Interpreter(_) => {
+                Failure::new(Exit::Bug, error).fix(please_report())
+            }
         }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) enum Exit {
     Io = 74,
     /// The system refuses access.
     Permission = 77,
-    /// Stopped by Ctrl-C.
+    /// Stopped by Ctrl-C or SIGTERM.
     Interrupted = 130,
 }
 
@@ -98,7 +98,8 @@ impl Failure {
     pub(crate) fn stdout(error: io::Error) -> Failure {
         match error.kind() {
             ErrorKind::BrokenPipe => Failure::ClosedPipe,
-            _ => Failure::new(Exit::Io, format!("stdout: cannot write: {error}")),
+            _ => Failure::new(Exit::Io, format!("stdout: cannot write: {error}"))
+                .fix("make room where the output goes, or send it elsewhere"),
         }
     }
 

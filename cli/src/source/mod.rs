@@ -7,14 +7,16 @@ mod name;
 
 pub use error::SourceError;
 pub use gguf_model::GgufModel;
-pub use gguf_weights::GgufWeights;
+pub use gguf_weights::{FilePlace, GgufWeights};
 pub use name::ModelName;
 
+use crate::catalog::CatalogModel;
 use crate::fetch::{self, Progress};
 use crate::file::{self, FileError};
 use deepthin_compiler::fir::Formats;
 use deepthin_dsl::{MAX_SOURCE_BYTES, Model};
 use deepthin_runtime::gguf::Gguf;
+use deepthin_runtime::shown::Shown;
 use deepthin_runtime::tokenizer::{Tokenizer, TokenizerError};
 use std::path::{Path, PathBuf};
 
@@ -37,6 +39,8 @@ pub enum WeightChoice {
     Own,
     /// A GGUF file.
     File(PathBuf),
+    /// Those of a catalog model, which is fetched if it is not there yet.
+    Catalog(&'static CatalogModel),
     /// Drawn from a seed.
     Random(u64),
 }
@@ -65,27 +69,32 @@ impl Source {
         weights: &WeightChoice,
         progress: &mut dyn Progress,
     ) -> Result<Source, SourceError> {
-        match (name, weights) {
-            (ModelName::Description { path, model }, weights) => {
-                Source::described(pick_model(path, model.as_deref())?, weights)
+        match name {
+            ModelName::Description { path, model } => {
+                Source::described(pick_model(path, model.as_deref())?, weights, progress)
             }
-            (ModelName::Gguf(path), WeightChoice::Own) => Source::from_gguf(path, None),
-            (ModelName::Gguf(path), WeightChoice::Random(seed)) => {
-                Ok(Source::from_gguf(path, None)?.with_random_weights(*seed))
-            }
-            (ModelName::Gguf(path), WeightChoice::File(_)) => {
-                Err(SourceError::WeightsTwice { model: path.clone() })
-            }
-            (ModelName::Catalog(entry), WeightChoice::File(path)) => {
-                Source::from_gguf(path, Some(entry.name))
-            }
-            (ModelName::Catalog(entry), weights) => {
-                let path = fetch::ensure(entry.name, progress)?;
-                let source = Source::from_gguf(&path, Some(entry.name))?;
-                match weights {
-                    WeightChoice::Random(seed) => Ok(source.with_random_weights(*seed)),
-                    WeightChoice::Own | WeightChoice::File(_) => Ok(source),
+            ModelName::Gguf(path) => match weights {
+                WeightChoice::Own => Source::from_gguf(path, None),
+                WeightChoice::Random(seed) => {
+                    Ok(Source::from_gguf(path, None)?.with_random_weights(*seed))
                 }
+                WeightChoice::File(_) | WeightChoice::Catalog(_) => {
+                    Err(SourceError::WeightsTwice { model: path.clone() })
+                }
+            },
+            ModelName::Catalog(entry) => {
+                let path = match weights {
+                    WeightChoice::File(path) => path.clone(),
+                    WeightChoice::Catalog(other) => fetch::ensure(other.name, progress)?,
+                    WeightChoice::Own | WeightChoice::Random(_) => {
+                        fetch::ensure(entry.name, progress)?
+                    }
+                };
+                let source = Source::from_gguf(&path, Some(entry.name))?;
+                Ok(match weights {
+                    WeightChoice::Random(seed) => source.with_random_weights(*seed),
+                    WeightChoice::Own | WeightChoice::File(_) | WeightChoice::Catalog(_) => source,
+                })
             }
         }
     }
@@ -94,25 +103,32 @@ impl Source {
     ///
     /// # Errors
     /// Storage that does not exist yet; a file that is wrong or does not fit.
-    pub fn described(model: Model, weights: &WeightChoice) -> Result<Source, SourceError> {
-        let source =
-            |formats, weights, notices| Source { model: model.clone(), formats, weights, notices };
-        match weights {
-            WeightChoice::Own => {
-                Ok(source(Formats::from_storage(&model)?, Weights::None, Vec::new()))
+    pub fn described(
+        model: Model,
+        weights: &WeightChoice,
+        progress: &mut dyn Progress,
+    ) -> Result<Source, SourceError> {
+        let weights = match weights {
+            WeightChoice::Own => Weights::None,
+            WeightChoice::Random(seed) => Weights::Random(*seed),
+            WeightChoice::File(path) => return Source::described_with_file(model, path),
+            WeightChoice::Catalog(entry) => {
+                let path = fetch::ensure(entry.name, progress)?;
+                return Source::described_with_file(model, &path);
             }
-            WeightChoice::Random(seed) => {
-                Ok(source(Formats::from_storage(&model)?, Weights::Random(*seed), Vec::new()))
-            }
-            WeightChoice::File(path) => {
-                let gguf = Gguf::open(path)?;
-                GgufModel::read(&gguf)?.agrees_with(&model, path)?;
-                let weights = GgufWeights::new(gguf, &model)?;
-                let formats = weights.formats();
-                let notices = storage_notice(&model, &formats, path);
-                Ok(source(formats, Weights::Gguf(Box::new(weights)), notices))
-            }
-        }
+        };
+        Ok(Source { formats: Formats::from_storage(&model)?, model, weights, notices: Vec::new() })
+    }
+
+    /// A description with the weights of a GGUF file.
+    fn described_with_file(model: Model, path: &Path) -> Result<Source, SourceError> {
+        let gguf = Gguf::open(path)?;
+        GgufModel::read(&gguf)?.agrees_with(&model, path)?;
+        let weights = GgufWeights::new(gguf, &model)?;
+        let formats = weights.formats();
+        let mut notices = storage_notice(&model, &formats, path);
+        notices.extend(trailing_notice(weights.gguf()));
+        Ok(Source { model, formats, weights: Weights::Gguf(Box::new(weights)), notices })
     }
 
     /// The model that a GGUF file holds.
@@ -124,23 +140,28 @@ impl Source {
         }
         let weights = GgufWeights::new(gguf, &model)?;
         let formats = weights.formats();
-        Ok(Source {
-            model,
-            formats,
-            weights: Weights::Gguf(Box::new(weights)),
-            notices: Vec::new(),
-        })
+        let notices = trailing_notice(weights.gguf()).into_iter().collect();
+        Ok(Source { model, formats, weights: Weights::Gguf(Box::new(weights)), notices })
     }
 
     fn with_random_weights(mut self, seed: u64) -> Source {
         if let Weights::Gguf(weights) = &self.weights {
-            let path = weights.gguf().path().display();
+            let path = Shown(weights.gguf().path());
             self.notices.push(format!(
                 "random weights in place of those of {path}; without its tokenizer bytes are ids"
             ));
         }
         self.weights = Weights::Random(seed);
         self
+    }
+
+    /// The chat template that the weights' file brings, `None` without one.
+    ///
+    /// # Errors
+    /// A template that is no text.
+    pub fn chat_template(&self) -> Result<Option<&str>, SourceError> {
+        let Weights::Gguf(weights) = &self.weights else { return Ok(None) };
+        Ok(weights.gguf().metadata().str("tokenizer.chat_template")?)
     }
 
     /// The tokenizer that the weights' file brings, `None` without a file.
@@ -173,9 +194,16 @@ fn storage_notice(model: &Model, formats: &Formats, path: &Path) -> Vec<String> 
         _ => vec![format!(
             "the tensors of {} are stored in other formats than the description's storage says; \
              they run as the file stores them",
-            path.display()
+            Shown(path)
         )],
     }
+}
+
+/// Says where a file goes on after its last tensor.
+fn trailing_notice(gguf: &Gguf) -> Option<String> {
+    let path = Shown(gguf.path());
+    let bytes = Some(gguf.trailing_bytes()).filter(|bytes| *bytes > 0)?;
+    Some(format!("{path}: {bytes} bytes after the last tensor belong to nothing and are ignored"))
 }
 
 /// The text of a description, and one byte more than is allowed where it is too long:
@@ -190,7 +218,7 @@ pub fn read_description(path: &Path) -> Result<Vec<u8>, FileError> {
 /// Reads a description's file and picks one of its models.
 fn pick_model(path: &Path, name: Option<&str>) -> Result<Model, SourceError> {
     let bytes = read_description(path)?;
-    let mut models = deepthin_dsl::parse_bytes(&bytes, &path.display().to_string())
+    let mut models = deepthin_dsl::parse_bytes(&bytes, &Shown(path).to_string())
         .map_err(SourceError::Description)?;
     let names = models.iter().map(|m| m.name.clone()).collect();
     let path = path.to_path_buf();

@@ -44,14 +44,30 @@ fn each_test_has_a_line_with_its_samples() {
 fn the_table_is_that_of_llama_bench() {
     let folder = Folder::new();
     let small = folder.small();
-    let words = ["bench", &small, "--random", "1", "-p", "0", "-n", "2", "-r", "1"];
+    let words = ["bench", &small, "--random", "1", "-p", "0", "-n", "2,60", "-r", "1"];
     let table = stdout(&words);
     let lines: Vec<&str> = table.lines().collect();
-    assert_eq!(lines.len(), 3, "{table}");
+    assert_eq!(lines.len(), 4, "{table}");
     assert!(lines[0].starts_with("| model ") && lines[0].contains(" t/s |"), "{table}");
-    assert!(lines[2].contains(" tg2 |") && lines[2].contains(" ± 0.00 |"), "{table}");
-    let bars = |line: &str| line.matches('|').count();
-    assert!(lines.iter().all(|line| bars(line) == bars(lines[0])), "{table}");
+    // Two tokens are no rate; sixty are one where they take long enough.
+    assert!(lines[2].contains(" tg2 |") && lines[2].contains(" 2 in "), "{table}");
+    assert!(lines[2].ends_with(" - |") && lines[2].contains(" ms |"), "{table}");
+    assert!(lines[3].contains(" ± 0.00 |") || lines[3].contains(" 60 in "), "{table}");
+    assert!(lines.iter().all(|line| line.chars().count() == lines[0].chars().count()), "{table}");
+}
+
+#[test]
+fn a_long_name_widens_its_column() {
+    let folder = Folder::new();
+    let name = "a_name_that_is_longer_than_the_column_of_the_table";
+    let model =
+        deepthin_dsl::Model { name: name.to_owned(), ..deepthin_tests::gguf_model::model() };
+    let path = folder.file("m.thin", deepthin_dsl::print(&model));
+    let table = stdout(&["bench", &path, "--random", "1", "-p", "2", "-n", "2", "-r", "1"]);
+    let width = |line: &str| line.chars().count();
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines.len() == 4 && lines[3].contains(name), "{table}");
+    assert!(lines.iter().all(|line| width(line) == width(lines[0])), "{table}");
 }
 
 #[test]
@@ -59,5 +75,5 @@ fn tests_longer_than_the_context_are_refused() {
     let folder = Folder::new();
     let small = folder.small();
     let words = ["bench", &small, "--random", "1", "-c", "8", "-p", "9", "-n", "0"];
-    assert_fails(&ended(&words), 65, &["0 + 9 tokens pass the context of 8"]);
+    assert_fails(&ended(&words), 65, &["found 9 tokens to run, expected at most the context of 8"]);
 }

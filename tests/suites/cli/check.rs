@@ -35,12 +35,40 @@ fn all_errors_of_a_description_are_told_on_stderr() {
 fn diagnostics_are_data_where_json_is_asked_for() {
     let folder = Folder::new();
     let path = folder.file("wrong.thin", "model \x07");
-    let ended = ended(&["check", "--json", &path, &right()]);
+    let ended = ended(&["check", "-o", "jsonl", &path, &right()]);
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), ""), "{ended:?}");
     expect![[r#"
         {"file":"wrong.thin","line":1,"column":7,"code":"D0006","message":"U+0007 is a control character","help":"remove it"}
     "#]]
     .assert_eq(&ended.stdout.replace(&path, "wrong.thin"));
+}
+
+#[test]
+fn one_of_several_models_is_asked_for_by_name() {
+    let folder = Folder::new();
+    let text = std::fs::read_to_string(right()).unwrap();
+    let path = folder
+        .file("two.thin", format!("{text}model twice = mobilellm_125m {{ sharing loop(2) }}"));
+    let named = ended(&["check", &format!("{path}:twice")]);
+    assert_eq!((named.code, named.stdout), (Some(0), format!("{path}: ok (twice)\n")));
+    let missing = ended(&["check", &format!("{path}:twcie"), &path]);
+    let parts = ["no model `twcie`, only mobilellm_125m, twice", "did you mean `", ":twice`?"];
+    assert_fails(&missing, 66, &parts);
+    assert_eq!(missing.stdout, format!("{path}: ok (mobilellm_125m, twice)\n"));
+}
+
+/// What runs and what is right is one and the same.
+#[test]
+fn storage_without_kernels_is_refused_by_every_verb() {
+    let folder = Folder::new();
+    let text = std::fs::read_to_string(right()).unwrap();
+    let path = folder.file("group.thin", text.replace("q8(group: 32)", "q8(group: 1)"));
+    let parts =
+        ["group.thin:20:22: embeddings: a group of 1 is not supported yet", "D0018", "group: 32"];
+    assert_fails(&ended(&["check", &path]), 1, &parts);
+    assert_fails(&ended(&["info", &path]), 65, &parts);
+    assert_fails(&ended(&["run", &path, "--random", "1", "-p", "a"]), 65, &parts);
+    assert_fails(&ended(&["dump", &path, "--stage", "vir"]), 65, &parts);
 }
 
 #[test]

@@ -14,13 +14,13 @@ fn a_distribution_is_a_table_or_one_line_of_json() {
     expect![[r#"
         after "<99>", token 3:
               id      logit    log p       p  piece
-             144    3.14102 -3.15511 0.04263  "<144>"
-              53    2.65825 -3.63788 0.02631  "<53>"
-             103    2.56465 -3.73148 0.02396  "<103>"
+              74    2.71231 -3.59284 0.02752  "<74>"
+             271    2.68321 -3.62193 0.02673  "<271>"
+              99    2.65494 -3.65021 0.02599  "<99>"
     "#]]
     .assert_eq(&stdout(&words));
     expect![[r#"
-        {"prompt":"abc","ids":[97,98,99],"top":[[144,3.141016,-3.1551120359454754,"<144>"],[53,2.658245,-3.63788295574528,"<53>"],[103,2.5646493,-3.7314786989246014,"<103>"]]}
+        {"prompt":"abc","ids":[97,98,99],"top":[[74,2.7123058,-3.5928394280294595,"<74>"],[271,2.6832137,-3.6219315014700113,"<271>"],[99,2.654936,-3.650209137044352,"<99>"]]}
     "#]].assert_eq(&stdout(&[&words[..], &["--json"]].concat()));
 }
 
@@ -28,7 +28,7 @@ fn a_distribution_is_a_table_or_one_line_of_json() {
 fn all_positions_are_a_line_each() {
     let folder = Folder::new();
     let small = folder.small();
-    let words = ["logits", &small, "--random", "1", "-p", "abcd", "--json"];
+    let words = ["logits", &small, "--random", "1", "-p", "abcd", "-o", "jsonl"];
     let lines = stdout(&[&words[..], &["--all"]].concat());
     let lines: Vec<&str> = lines.lines().collect();
     assert_eq!(lines.len(), 4);
@@ -85,7 +85,7 @@ fn perplexity_is_one_line_and_its_progress_another() {
     let ended = ended(&words);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     expect![[r#"
-        PPL = 504.2670 +/- 59.42684
+        PPL = 841.6079 +/- 107.55380
     "#]]
     .assert_eq(&ended.stdout);
     let chunks: Vec<&str> = ended.stderr.trim_end().split(',').collect();
@@ -95,6 +95,17 @@ fn perplexity_is_one_line_and_its_progress_another() {
     let number = answer["perplexity"].as_f64().unwrap();
     assert!(ended.stdout.starts_with(&format!("PPL = {number:.4} +/- ")), "{answer}");
     assert_eq!((&answer["chunks"], &answer["scored_tokens"]), (&4.into(), &60.into()));
+}
+
+/// A chunk is as long as the context where that is shorter than the usual chunk.
+#[test]
+fn a_short_context_makes_short_chunks() {
+    let folder = Folder::new();
+    let small = folder.small();
+    let text = folder.file("text", "a".repeat(200));
+    let words = ["perplexity", &small, "--random", "1", "-f", &text, "--json"];
+    let answer: Value = serde_json::from_str(&stdout(&words)).unwrap();
+    assert_eq!((&answer["chunk"], &answer["chunks"]), (&64.into(), &3.into()));
 }
 
 #[test]
