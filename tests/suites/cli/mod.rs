@@ -2,15 +2,20 @@
 
 mod bad_input;
 mod bench;
+mod chat;
 mod check;
 mod compile;
 mod dump;
 mod fetch;
+mod fmt;
 mod import;
 mod info;
 mod logits;
+mod output;
 mod refusals;
 mod run;
+mod suggestions;
+mod terminal;
 
 use std::fs;
 
@@ -98,6 +103,7 @@ fn help_and_version_are_data_on_stdout() {
         "perplexity",
         "tokenize",
         "check",
+        "fmt",
         "info",
         "dump",
         "compile",
