@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod catalog;
+pub mod chat;
 pub mod codec;
 pub mod distribution;
 pub mod engine;
@@ -10,6 +11,7 @@ pub mod file;
 pub mod generate;
 pub mod import;
 pub mod info;
+pub mod memory;
 pub mod perplexity;
 pub mod source;
 pub mod verify;
