@@ -18,10 +18,12 @@ pub mod graphs;
 pub mod jit;
 pub mod kernels;
 pub mod oracle;
+pub mod piece_vocabulary;
 pub mod program;
 pub mod project;
 pub mod real_model;
 pub mod reference;
 pub mod sources;
+pub mod terminal;
 
 pub use deepthin::verify::{guard, models};

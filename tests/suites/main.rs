@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
 
+mod chat;
 mod cli;
 mod codegen;
 mod corpus;
@@ -20,6 +21,8 @@ mod pack;
 mod plan;
 mod real_model;
 mod sampling;
+mod sentence_piece;
+mod text;
 mod threads;
 mod tidy;
 mod tokenizer;
