@@ -8,6 +8,7 @@ pub(crate) mod language;
 pub(crate) mod model;
 pub(crate) mod output;
 pub(crate) mod text;
+pub(crate) mod verify;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ use self::language::{CheckArgs, FmtArgs};
 use self::text::{
     BenchArgs, DumpArgs, InfoArgs, LogitsArgs, PerplexityArgs, RunArgs, TokenizeArgs,
 };
+use self::verify::VerifyArgs;
 
 /// Runs small language models by compiling each to machine code of exactly its shapes.
 #[derive(Debug, Parser)]
@@ -59,6 +61,7 @@ pub(crate) enum Command {
     Dump(DumpArgs),
     Compile(CompileArgs),
     Bench(BenchArgs),
+    Verify(VerifyArgs),
     Fetch(FetchArgs),
     Import(ImportArgs),
     Completions(CompletionsArgs),

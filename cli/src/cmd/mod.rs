@@ -15,6 +15,7 @@ mod perplexity;
 mod run;
 mod template;
 mod tokenize;
+mod verify;
 
 use crate::args::Command;
 use crate::exit::{Exit, Failure};
@@ -32,6 +33,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Dump(args) => dump::run(&args),
         Command::Compile(args) => compile::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -97,16 +97,18 @@ pub fn check_kernel(
             tally.hold(distance);
         }
         checked.fingerprints.push(drawn.case.fingerprint(text));
-        let distance = distance.filter(|distance| distance.share > 1.0);
-        let wrong = mismatch.map(Wrong::Bits).or(distance.map(Wrong::Distance));
-        if let (Some(wrong), None) = (wrong, &checked.wrong) {
-            let case = match wrong {
-                Wrong::Bits(_) => minimize(&drawn.case, MINIMIZE_RUNS, |case| {
-                    matches!(bench.check(case), Ok(Some(_)))
-                }),
-                Wrong::Distance(_) => minimize(&drawn.case, 0, |_| false),
-            };
-            checked.wrong = Some((wrong, case));
+        if checked.wrong.is_some() {
+            continue;
+        }
+        if let Some(mismatch) = mismatch {
+            let small = minimize(&drawn.case, MINIMIZE_RUNS, |case| {
+                matches!(bench.check(case), Ok(Some(_)))
+            });
+            let mismatch = bench.check(&small)?.unwrap_or(mismatch);
+            checked.wrong = Some((Wrong::Bits(mismatch), small));
+        } else if let Some(distance) = distance.filter(|distance| distance.share > 1.0) {
+            let case = minimize(&drawn.case, 0, |_| false);
+            checked.wrong = Some((Wrong::Distance(distance), case));
         }
     }
     Ok(checked)
@@ -154,7 +156,7 @@ pub fn in_parallel<T: Send>(
     let mut ordered: Vec<Option<T>> = (0..jobs).map(|_| None).collect();
     std::thread::scope(|scope| {
         let workers: Vec<_> =
-            (0..threads.clamp(1, jobs.max(1))).map(|_| scope.spawn(&work)).collect();
+            (0..threads.clamp(1, jobs.max(1))).map(|_| scope.spawn(work)).collect();
         for worker in workers {
             let results = match worker.join() {
                 Ok(results) => results,

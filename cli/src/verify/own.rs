@@ -2,28 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use deepthin_compiler::codegen::CodegenError;
 use deepthin_compiler::pipeline::Lowered;
-use thiserror::Error;
 
+use super::VerifyError;
 use super::check::{Settings, Watch, check_kernel, counter_text, in_parallel};
-use super::machine::{CallError, KernelEngine};
+use super::ladder::LadderError;
+use super::machine::KernelEngine;
 use super::planned::planned;
 use super::report::{CounterExample, Report, Row, Wrong, operation, shape, storage};
 
 /// Most bytes of a kernel's buffers: they are held several times over.
 const MOST_BYTES: u64 = 1 << 30;
-
-/// Why a model could not be verified.
-#[derive(Debug, Error)]
-pub enum OwnError {
-    /// A kernel has no code.
-    #[error(transparent)]
-    Codegen(#[from] CodegenError),
-    /// A call cannot be made.
-    #[error(transparent)]
-    Call(#[from] CallError),
-}
 
 /// Verifies every kernel of a lowered model with `settings.cases` calls each; half of them take
 /// weights from `image`, the model's packed ones, where there is one.
@@ -36,8 +25,8 @@ pub fn verify_kernels(
     image: Option<&[u8]>,
     settings: &Settings,
     watch: &dyn Watch,
-) -> Result<Report, OwnError> {
-    let codes = engine.code(&lowered.kernels)?;
+) -> Result<Report, VerifyError> {
+    let codes = engine.code(&lowered.kernels).map_err(LadderError::from)?;
     let (mut all, mut left_out) = (Vec::new(), Vec::new());
     for (planned, code) in planned(lowered).into_iter().zip(codes) {
         let sizes = planned.kernel.buffers.values().map(|buffer| u64::from(buffer.bytes));

@@ -9,12 +9,12 @@ use deepthin_compiler::weights::RandomWeights;
 use deepthin_dsl::Model;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use thiserror::Error;
 
+use super::VerifyError;
 use super::check::{Checked, Settings, Watch, check_kernel, counter_text, in_parallel};
 use super::choices::mix;
 use super::ladder::{LadderError, Subject};
-use super::machine::{CallError, KernelEngine};
+use super::machine::KernelEngine;
 use super::models::{Generated, described_formats, generated_of_any_size};
 use super::planned::planned;
 use super::report::{CounterExample, Report, Row, Tally, Wrong, operation, storage};
@@ -22,31 +22,6 @@ use super::whole::{Sequences, sequences};
 
 /// Tries to make a failing model smaller.
 const SHRINK_RUNS: u32 = 80;
-
-/// Why a generated model could not be verified: always a fault, for all of them are sound.
-#[derive(Debug, Error)]
-pub enum RandomError {
-    /// The model does not compile or run.
-    #[error("model {number} of seed {seed}: {cause}")]
-    Model {
-        /// Its number.
-        number: usize,
-        /// The seed.
-        seed: u64,
-        /// What happened.
-        cause: LadderError,
-    },
-    /// A call cannot be made.
-    #[error("model {number} of seed {seed}: {cause}")]
-    Call {
-        /// The model's number.
-        number: usize,
-        /// The seed.
-        seed: u64,
-        /// What happened.
-        cause: CallError,
-    },
-}
 
 /// A line's operation and storage.
 type Key = (String, String);
@@ -77,13 +52,11 @@ pub fn verify_random(
     count: usize,
     settings: &Settings,
     watch: &dyn Watch,
-) -> Result<Report, RandomError> {
+) -> Result<Report, VerifyError> {
     let outcomes = in_parallel(count, settings.threads, watch, |number| {
         let seed = settings.seed.wrapping_add(number as u64);
-        model(engine, seed, settings, watch).map_err(|error| match error {
-            Error::Model(cause) => RandomError::Model { number, seed: settings.seed, cause },
-            Error::Call(cause) => RandomError::Call { number, seed: settings.seed, cause },
-        })
+        model(engine, seed, settings, watch)
+            .map_err(|cause| VerifyError::Generated { seed, cause: Box::new(cause) })
     });
     let mut report = Report { is_complete: !watch.cancelled(), ..Report::default() };
     let mut rows: BTreeMap<Key, (u64, Tally)> = BTreeMap::new();
@@ -103,28 +76,12 @@ pub fn verify_random(
     }
     report.distinct = distinct.len() as u64;
     let row = |((kernel, storage), (kernels, tally))| {
-        let shape = format!("{kernels} kernels");
+        let plural = if kernels == 1 { "" } else { "s" };
+        let shape = format!("{kernels} kernel{plural}");
         Row { kernel, shape, storage, tally }
     };
     report.rows = rows.into_iter().map(row).collect();
     Ok(report)
-}
-
-enum Error {
-    Model(LadderError),
-    Call(CallError),
-}
-
-impl From<LadderError> for Error {
-    fn from(error: LadderError) -> Error {
-        Error::Model(error)
-    }
-}
-
-impl From<CallError> for Error {
-    fn from(error: CallError) -> Error {
-        Error::Call(error)
-    }
 }
 
 /// The tree of the model that a seed decides.
@@ -145,7 +102,7 @@ fn model(
     seed: u64,
     settings: &Settings,
     watch: &dyn Watch,
-) -> Result<Outcome, Error> {
+) -> Result<Outcome, VerifyError> {
     let Some(mut tree) = tree(seed) else { return Ok(Outcome::default()) };
     let generated = tree.current();
     let subject = subject(engine, &generated, seed)?;
@@ -156,7 +113,11 @@ fn model(
     for (planned, code) in planned(lowered).iter().zip(codes) {
         let checked = check_kernel(planned, code, None, (seed, settings.cases), watch)?;
         let name = operation(planned.spec);
-        let row = outcome.rows.entry((name.clone(), storage(planned.spec))).or_default();
+        let mut stored = storage(planned.spec);
+        if stored.contains('+') {
+            stored = "mixed".to_owned(); // too many combinations for a line each
+        }
+        let row = outcome.rows.entry((name.clone(), stored)).or_default();
         row.0 += 1;
         row.1.add(&checked.tally);
         outcome.fingerprints.extend(checked.fingerprints);
@@ -193,7 +154,7 @@ fn wrong_kernel(
     name: &str,
     (seed, cases): (u64, u32),
     watch: &dyn Watch,
-) -> Result<Option<(String, Checked)>, Error> {
+) -> Result<Option<(String, Checked)>, VerifyError> {
     let subject = subject(engine, generated, seed)?;
     let lowered = subject.lowered(engine.lanes())?;
     for planned in planned(lowered).iter().filter(|planned| operation(planned.spec) == name) {
@@ -249,7 +210,7 @@ fn counter_example(
     failed: &Failed,
     seed: u64,
     settings: &Settings,
-) -> Result<Option<CounterExample>, Error> {
+) -> Result<Option<CounterExample>, VerifyError> {
     let Generated { model, formats } = generated;
     let is_described = *formats == described_formats(model) && Formats::from_storage(model).is_ok();
     let thin = thin(model, formats, is_described);

@@ -1,13 +1,19 @@
 //! Whole models: logits to the bit, on every engine, any number of threads, any cut of the tokens.
 
+use std::sync::Arc;
+
+use deepthin_runtime::memory::Region;
+use deepthin_runtime::program::Program;
+use deepthin_runtime::session::{RunError, Session};
+
 use super::choices::Choices;
-use super::ladder::{Agreement, Engine, Fir, Jit, LadderError, Logits, Subject, Vir, difference};
+use super::ladder::{Agreement, Engine, Fir, LadderError, Logits, Subject, Vir, difference, feed};
 
 /// Numbers of threads that must make no difference.
 pub const THREADS: [usize; 4] = [1, 2, 3, 8];
 
 /// Most tokens of a sequence: some behind the first chunk of 64 positions.
-const TOKENS: u32 = 71;
+pub const TOKENS: u32 = 71;
 
 /// Products of weights and activations that the FIR interpreter, and each VIR interpreter, may
 /// take: under a second.
@@ -41,38 +47,58 @@ impl Sequences {
 /// # Errors
 /// A model that does not compile or run.
 pub fn sequences(subject: &Subject<'_>, seed: u64) -> Result<Sequences, LadderError> {
+    let tokens = subject.tokens(subject.context.min(TOKENS));
     let work = subject.model.parameters().applied.max(1);
-    let count = subject.context.min(TOKENS);
-    let tokens = subject.tokens(count);
     let few = |most: u64| {
         let fit = usize::try_from(most / work).unwrap_or(usize::MAX);
         tokens.get(..fit).unwrap_or(&tokens)
     };
-    let mut sequences = Sequences::default();
-    let expected = Jit { threads: 1 }.logits(subject, &tokens, &[tokens.len()])?;
-    let mut compare = |engine: &dyn Engine, tokens: &[u32], pieces: &[usize]| {
-        if tokens.is_empty() {
-            return Ok(());
-        }
-        let found = engine.logits(subject, tokens, pieces)?;
-        let name = format!("{} in pieces of {pieces:?}", engine.name());
-        let expected = expected.get(..tokens.len()).unwrap_or_default().to_vec();
-        sequences.compare(&name, &expected, &found);
-        Ok::<(), LadderError>(())
-    };
-    let mut choices = Choices::seeded(seed);
-    let mut pieces = [0; 3].map(|_| 1 + choices.below(count.max(2) / 2) as usize);
-    pieces[1] = 1;
+    let (program, image) = (subject.program()?, subject.image()?);
+    let (expected, mut sequences) = session_sequences(&program, &image, &tokens, seed)?;
+    let pieces = pieces(tokens.len(), seed);
+    let mut engines: Vec<(Box<dyn Engine>, &[u32])> = Vec::new();
     for fused in [false, true] {
-        compare(&Fir { fused }, few(FIR_WORK), &[few(FIR_WORK).len()])?;
+        engines.push((Box::new(Fir { fused }), few(FIR_WORK)));
     }
     for lanes in [4, 8, 16] {
-        compare(&Vir { lanes }, few(VIR_WORK), &pieces)?;
+        engines.push((Box::new(Vir { lanes }), few(VIR_WORK)));
     }
-    for threads in THREADS {
-        for pieces in [&[tokens.len()][..], &[1], &pieces] {
-            compare(&Jit { threads }, &tokens, pieces)?;
-        }
+    for (engine, tokens) in engines.into_iter().filter(|(_, tokens)| !tokens.is_empty()) {
+        let found = engine.logits(subject, tokens, &pieces)?;
+        let expected = expected.get(..tokens.len()).unwrap_or_default().to_vec();
+        sequences.compare(&engine.name(), &expected, &found);
     }
     Ok(sequences)
+}
+
+/// The part of [`sequences`] that sessions of a program can tell; with the logits that all had to
+/// give, which are those of the prefill on one thread.
+///
+/// # Errors
+/// What a session refuses.
+pub fn session_sequences(
+    program: &Arc<Program>,
+    image: &Arc<Region>,
+    tokens: &[u32],
+    seed: u64,
+) -> Result<(Logits, Sequences), RunError> {
+    let session = |threads| Session::new(Arc::clone(program), Arc::clone(image), threads);
+    let mut sequences = Sequences::default();
+    let expected = feed(&mut session(1)?, tokens, &[tokens.len()])?;
+    for threads in THREADS {
+        for pieces in [&[tokens.len()][..], &[1], &pieces(tokens.len(), seed)] {
+            let found = feed(&mut session(threads)?, tokens, pieces)?;
+            let name = format!("machine code on {threads} threads, pieces of {pieces:?}");
+            sequences.compare(&name, &expected, &found);
+        }
+    }
+    Ok((expected, sequences))
+}
+
+/// How a sequence is cut: single tokens between pieces of some.
+fn pieces(tokens: usize, seed: u64) -> [usize; 3] {
+    let mut choices = Choices::seeded(seed);
+    let half = u32::try_from(tokens / 2).unwrap_or(u32::MAX);
+    let mut piece = || 1 + choices.below(half) as usize;
+    [piece(), 1, piece()]
 }

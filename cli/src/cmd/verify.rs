@@ -1,0 +1,286 @@
+//! `deepthin verify`: proves this machine's kernels against the interpreter.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deepthin::engine::{self, RunOptions};
+use deepthin::file;
+use deepthin::source::Weights;
+use deepthin::verify::ladder::LadderError;
+use deepthin::verify::machine::{KernelEngine, MachineCode};
+use deepthin::verify::report::{CounterExample, Report};
+use deepthin::verify::whole::{TOKENS, session_sequences};
+use deepthin::verify::{Settings, VerifyError, verify_kernels, verify_random, verify_text};
+use deepthin_compiler::pipeline::{CompileError, Lowered, program};
+use serde::Serialize;
+
+use crate::answers::{Answer, print_one};
+use crate::args::output::Form;
+use crate::args::verify::VerifyArgs;
+use crate::exit::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::output::{self, VerifyProgress};
+use crate::table::{Align, Column};
+
+use super::input;
+
+/// Inputs of each kernel where the user names no number: a model's, and each generated model's.
+const CASES: u32 = 64;
+const RANDOM_CASES: u32 = 16;
+
+/// Most bytes of a kernel's file.
+const MAX_KERNEL_BYTES: u64 = 64 << 20;
+
+/// Products of weights and activations of a sequence: it has fewer tokens in a large model.
+const SEQUENCE_WORK: u64 = 20_000_000_000;
+
+/// All that was verified, as JSON has it.
+#[derive(Serialize)]
+struct Verified {
+    seed: u64,
+    cases: u32,
+    models: u64,
+    calls: u64,
+    distinct: u64,
+    mismatches: u64,
+    sequences: u64,
+    different_sequences: u64,
+    kernels: Vec<Kernel>,
+    left_out: Vec<String>,
+    counter_example: Option<Found>,
+    complete: bool,
+    seconds: f64,
+}
+
+/// The calls of a kernel, or of all generated ones of an operation and storage.
+#[derive(Serialize)]
+struct Kernel {
+    kernel: String,
+    shape: String,
+    storage: String,
+    cases: u64,
+    mismatches: u64,
+    held: u64,
+    worst_share: Option<f64>,
+    worst_place: Option<String>,
+}
+
+/// A case that differs.
+#[derive(Serialize)]
+struct Found {
+    message: String,
+    files: Vec<String>,
+    replay: String,
+}
+
+/// Verifies what the command line names, prints the table, and tells the first fault.
+pub(crate) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
+    let interrupt = Interrupt::watch()?;
+    let machine = MachineCode::host().map_err(CompileError::from)?;
+    let default = if args.random_models.is_some() { RANDOM_CASES } else { CASES };
+    let settings = Settings {
+        cases: args.cases.unwrap_or(default),
+        seed: args.seed,
+        threads: args.threads.map_or_else(engine::default_threads, usize::from),
+    };
+    let start = Instant::now();
+    let report = match (&args.model, args.random_models) {
+        (Some(model), _) if model.ends_with(".vir") => {
+            text(&machine, Path::new(model), &settings, &interrupt)?
+        }
+        (Some(model), _) => own(&machine, args, model, &settings, &interrupt)?,
+        (None, count) => {
+            let count = count.map_or(0, |count| count as usize);
+            let progress = VerifyProgress::new(interrupt.clone());
+            verify_random(&machine, count, &settings, &progress)?
+        }
+    };
+    let found = report.counter_example.as_ref();
+    let found = found.map(|example| save(args, example)).transpose()?;
+    let verified = verified(&report, &settings, found, start.elapsed());
+    print_one(args.output.form().unwrap_or(Form::Md), &verified)?;
+    summary(&verified);
+    end(&report, verified.counter_example)
+}
+
+/// One kernel.
+fn text(
+    machine: &dyn KernelEngine,
+    path: &Path,
+    settings: &Settings,
+    interrupt: &Interrupt,
+) -> Result<Report, Failure> {
+    let bytes = file::read(path, "a kernel", MAX_KERNEL_BYTES)?;
+    let Ok(text) = String::from_utf8(bytes) else {
+        let message = format!("{}: found bytes that are not UTF-8", path.display());
+        return Err(Failure::new(Exit::BadData, message).fix("name the text of a kernel"));
+    };
+    let progress = VerifyProgress::new(interrupt.clone());
+    Ok(verify_text(machine, &text, settings, &progress)?)
+}
+
+/// The user's own model.
+fn own(
+    machine: &dyn KernelEngine,
+    args: &VerifyArgs,
+    model: &str,
+    settings: &Settings,
+    interrupt: &Interrupt,
+) -> Result<Report, Failure> {
+    let source = input::source(&args.source(model), interrupt)?;
+    let options = RunOptions { context: args.context, ..RunOptions::default() };
+    input::notes(&engine::notices(&source, &options));
+    let lowered = engine::lower_source(&source, &options)?;
+    let work = source.model.parameters().applied.max(1);
+    if let Weights::None = source.weights {
+        let progress = VerifyProgress::new(interrupt.clone());
+        return Ok(verify_kernels(machine, &lowered, None, settings, &progress)?);
+    }
+    let codes = machine.code(&lowered.kernels).map_err(CompileError::from)?;
+    let program = Arc::new(program(&lowered, codes));
+    engine::check_memory(&program, settings.threads)?;
+    let mut image = input::image(source, &lowered, settings.threads, &|| interrupt.requested())?;
+    let progress = VerifyProgress::new(interrupt.clone());
+    let bytes = Some(&*image.bytes_mut());
+    let mut report = verify_kernels(machine, &lowered, bytes, settings, &progress)?;
+    if !interrupt.requested() {
+        let most = u32::try_from(SEQUENCE_WORK / work).unwrap_or(u32::MAX).max(4);
+        let tokens = tokens(&lowered, TOKENS.min(most));
+        let sequences = session_sequences(&program, &Arc::new(image), &tokens, settings.seed);
+        let (_, sequences) =
+            sequences.map_err(|error| VerifyError::from(LadderError::from(error)))?;
+        report.sequences = sequences.compared;
+        report.different_sequences = sequences.different;
+        let example = sequences.first.map(|message| CounterExample {
+            message,
+            name: lowered.plan.name.clone(),
+            thin: None,
+            vir: None,
+            replay: format!("{{model}} --seed {} --cases 1", settings.seed),
+        });
+        report.counter_example = report.counter_example.or(example);
+    }
+    report.is_complete &= !interrupt.requested();
+    Ok(report)
+}
+
+/// At most `most` tokens of the vocabulary that the context has room for.
+fn tokens(lowered: &Lowered, most: u32) -> Vec<u32> {
+    let vocab = u64::from(lowered.plan.vocab.max(1));
+    let token = |i: u32| u32::try_from((u64::from(i) * 7919 + 1) % vocab).unwrap_or(0);
+    (0..most.min(lowered.plan.options.context)).map(token).collect()
+}
+
+/// Writes the files of a counter-example.
+fn save(args: &VerifyArgs, example: &CounterExample) -> Result<Found, Failure> {
+    let mut files: Vec<String> = Vec::new();
+    let mut write = |extension: &str, text: &Option<String>| -> Result<Option<String>, Failure> {
+        let Some(text) = text else { return Ok(None) };
+        file::create_directory(&args.save)?;
+        let path: PathBuf = args.save.join(format!("verify_{}.{extension}", example.name));
+        file::write(&path, text.as_bytes())?;
+        let path = path.display().to_string();
+        files.push(path.clone());
+        Ok(Some(path))
+    };
+    let thin = write("thin", &example.thin)?.unwrap_or_default();
+    let vir = write("vir", &example.vir)?;
+    let again = example.replay.replace("{thin}", &thin);
+    let again = again.replace("{model}", args.model.as_deref().unwrap_or_default());
+    let replay = format!("deepthin verify {}", vir.unwrap_or(again));
+    Ok(Found { message: example.message.clone(), files, replay })
+}
+
+fn verified(
+    report: &Report,
+    settings: &Settings,
+    counter_example: Option<Found>,
+    elapsed: Duration,
+) -> Verified {
+    let total = report.total();
+    let kernels = report.rows.iter().map(|row| {
+        let worst = row.tally.worst.as_ref();
+        Kernel {
+            kernel: row.kernel.clone(),
+            shape: row.shape.clone(),
+            storage: row.storage.clone(),
+            cases: row.tally.cases,
+            mismatches: row.tally.mismatches,
+            held: row.tally.held,
+            worst_share: worst.map(|worst| worst.share),
+            worst_place: worst.map(|worst| worst.place.clone()),
+        }
+    });
+    Verified {
+        seed: settings.seed,
+        cases: settings.cases,
+        models: report.models,
+        calls: total.cases,
+        distinct: report.distinct,
+        mismatches: total.mismatches,
+        sequences: report.sequences,
+        different_sequences: report.different_sequences,
+        kernels: kernels.collect(),
+        left_out: report.left_out.clone(),
+        counter_example,
+        complete: report.is_complete,
+        seconds: elapsed.as_secs_f64(),
+    }
+}
+
+/// Tells the totals, and what was left out.
+fn summary(verified: &Verified) {
+    for reason in &verified.left_out {
+        output::note(format_args!("left out {reason}"));
+    }
+    let Verified { models, calls, distinct, mismatches, sequences, .. } = verified;
+    let models = match models {
+        0 => String::new(),
+        1 => "1 model, ".to_owned(),
+        models => format!("{models} models, "),
+    };
+    let rate = *calls as f64 / verified.seconds.max(1e-9);
+    output::log(format_args!(
+        "deepthin: {models}{calls} calls of kernels ({distinct} different) with {mismatches} \
+         mismatches, {sequences} sequences with {}; {rate:.0} calls a second, {:.1} s",
+        verified.different_sequences, verified.seconds
+    ));
+}
+
+/// The exit code; with the first fault, where there is one.
+fn end(report: &Report, found: Option<Found>) -> Result<Exit, Failure> {
+    if let Some(Found { message, replay, .. }) = found {
+        return Err(Failure::new(Exit::CheckFailed, message)
+            .fix(format!("see it again with `{replay}`, and report it with the files written")));
+    }
+    if !report.is_complete {
+        return Ok(Exit::Interrupted);
+    }
+    Ok(if report.is_clean() { Exit::Success } else { Exit::CheckFailed })
+}
+
+impl Answer for Verified {
+    const COLUMNS: &'static [Column] = &[
+        ("kernel", Align::Left),
+        ("shape", Align::Left),
+        ("storage", Align::Left),
+        ("cases", Align::Right),
+        ("mismatches", Align::Right),
+        ("worst error / bound", Align::Right),
+    ];
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let row = |kernel: &Kernel| {
+            vec![
+                kernel.kernel.clone(),
+                kernel.shape.clone(),
+                kernel.storage.clone(),
+                kernel.cases.to_string(),
+                kernel.mismatches.to_string(),
+                kernel.worst_share.map_or_else(|| "-".to_owned(), |share| format!("{share:.3}")),
+            ]
+        };
+        self.kernels.iter().map(row).collect()
+    }
+}
