@@ -1,10 +1,16 @@
 //! Test files of VIR: a kernel as text, and above it in `;;` lines what must become of it.
 //!
-//! The first line says which test: `;; test parse error`, `;; test verify ok`,
-//! `;; test verify error V-12` or `;; test run`. A file with errors lists them all as
-//! `;; error: ..`. What a file that runs looks like stands in [`deepthin::verify::filetest`]; every
-//! engine must give the expected bits, a NaN for a NaN. `UPDATE_EXPECT=1` rewrites the `error` and
-//! `expect` lines, the latter with what the first engine gives.
+//! | first line | what is tested |
+//! |---|---|
+//! | `;; test parse error` | the parser refuses the text with the `;; error: ..` that follows |
+//! | `;; test roundtrip` | the text is what its kernel prints |
+//! | `;; test verify ok` | the verifier accepts the kernel |
+//! | `;; test verify error V-12` | the verifier refuses it, by this rule alone |
+//! | `;; test run` | every engine gives the bits that `;; expect` lines say, a NaN for a NaN |
+//! | `;; test asm` | its machine code has the summaries of the `;; asm ..` lines |
+//!
+//! What a file that runs looks like stands in [`deepthin::verify::filetest`]. `UPDATE_EXPECT=1`
+//! writes what is found into the file, of a run what the first engine gives.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +18,11 @@ use std::{env, fs};
 
 use deepthin::verify::filetest::{Expectation, Filetest};
 use deepthin_compiler::vir::{Kernel, Verified, parse, verify};
+
+use crate::asm;
+
+/// The first words of test lines: a suite asserts that each occurs.
+pub const KINDS: [&str; 5] = ["parse", "verify", "roundtrip", "run", "asm"];
 
 /// Runs a verified kernel on buffers of exactly the declared sizes; the error is shown.
 pub type Run = fn(&Verified, &mut [Vec<u8>], &[i64]) -> Result<(), String>;
@@ -115,6 +126,16 @@ fn check_file(path: &Path, text: &str, engines: &[Engine]) -> Result<String, Str
             let errors: Vec<String> = errors.errors.iter().map(ToString::to_string).collect();
             Ok(with_errors(first, rest, &errors))
         }
+        ["roundtrip"] => {
+            let comments = text.lines().filter(|line| line.starts_with(';'));
+            let comments: String = comments.map(|line| format!("{line}\n")).collect();
+            Ok(format!("{comments}\n{}", parsed(text)?))
+        }
+        ["asm"] => {
+            let kernel = verify(parsed(text)?).map_err(|errors| errors.to_string())?;
+            let found = asm::summaries(&kernel).map_err(|error| error.to_string())?;
+            Ok(with_lines(first, rest, ";; asm ", &found))
+        }
         ["run"] => check_run(text, engines),
         _ => Err(format!("unknown test `{}`", test.join(" "))),
     }
@@ -134,11 +155,16 @@ fn parsed(text: &str) -> Result<Kernel, String> {
 /// The file with its `error` lines replaced. Line numbers in errors count the old ones, so a
 /// file is rewritten with as many lines as it should have before its places are right.
 fn with_errors(first: &str, rest: &str, errors: &[String]) -> String {
+    with_lines(first, rest, ";; error: ", errors)
+}
+
+/// The file with all lines that start with `prefix` replaced.
+fn with_lines(first: &str, rest: &str, prefix: &str, found: &[String]) -> String {
     let mut text = format!("{first}\n");
-    for error in errors {
-        let _ = writeln!(text, ";; error: {error}");
+    for line in found {
+        let _ = writeln!(text, "{prefix}{line}");
     }
-    for line in rest.lines().filter(|line| !line.starts_with(";; error: ")) {
+    for line in rest.lines().filter(|line| !line.starts_with(prefix)) {
         let _ = writeln!(text, "{line}");
     }
     text

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "tests say why they leave something out")]
 
 pub mod alone;
+pub mod asm;
 pub mod c_tools;
 pub mod cases;
 pub mod child;
@@ -15,6 +16,7 @@ pub mod filetest;
 pub mod gguf_model;
 pub mod gguf_writer;
 pub mod graphs;
+pub mod graphtest;
 pub mod jit;
 pub mod kernels;
 pub mod oracle;

@@ -1,8 +1,5 @@
 //! FIR as a structure: building, fusing, the text form, and the verifier's rules.
 
-use std::collections::BTreeSet;
-use std::{env, fs};
-
 use deepthin_compiler::fir::passes::PASSES;
 use deepthin_compiler::fir::verify::Rule;
 use deepthin_compiler::fir::{
@@ -12,8 +9,8 @@ use deepthin_compiler::format::Format;
 use deepthin_dsl::Model;
 use deepthin_dsl::model::{Sharing, TensorStorage};
 use deepthin_tests::graphs::{self, built, fused};
-use deepthin_tests::models;
-use deepthin_tests::project::{Source, root, sources};
+use deepthin_tests::project::{Source, sources};
+use deepthin_tests::{graphtest, models};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
@@ -228,16 +225,16 @@ fn parse_errors_name_their_place() {
         assert!(text.contains(from), "{from}");
         text.replacen(from, to, 1)
     };
-    check_parse_error("", &expect!["1:1: expected `graph`, found the end of the text"]);
+    check_parse_error("", &expect!["1:1: found the end of the text, expected `graph`"]);
     check_parse_error("graph g schedule { }", &expect!["1:21: function `embed` is missing"]);
     check_parse_error(
         &with("rope v2", "roped v2"),
         &expect!["23:3: there is no op `roped` with a result"],
     );
-    check_parse_error(&with("[64, 32]", "[64 32]"), &expect!["16:25: expected `,`, found `32`"]);
+    check_parse_error(&with("[64, 32]", "[64 32]"), &expect!["16:25: found `32`, expected `,`"]);
     check_parse_error(
         &with("v1[32]", "v1[4294967296]"),
-        &expect!["19:6: expected a number below 2^32, found `4294967296`"],
+        &expect!["19:6: found 4294967296, expected a number that 32 bits hold"],
     );
     check_parse_error(
         &with("v9[32]", "v99[32]"),
@@ -249,11 +246,11 @@ fn parse_errors_name_their_place() {
     );
     check_parse_error(
         &with("query", "quarry"),
-        &expect!["11:8: expected a tensor such as `ffn_up`, found `quarry`"],
+        &expect!["11:8: found `quarry`, expected a tensor such as `ffn_up`"],
     );
     check_parse_error(
         &with("eps 1e-5", "eps small"),
-        &expect!["19:29: expected a float, found `small`"],
+        &expect!["19:29: found `small`, expected a float"],
     );
     check_parse_error(
         &with("func head", "func embed"),
@@ -265,65 +262,36 @@ fn parse_errors_name_their_place() {
     );
     check_parse_error(
         &with("schedule", "sch\u{e9}dule"),
-        &expect!["46:4: `é` has no place in this text"],
+        &expect!["46:1: found `sch`, expected `schedule`"],
     );
     check_parse_error(
         &format!("{text} graph"),
-        &expect!["49:2: expected the end of the text, found `graph`"],
+        &expect!["49:2: found `graph`, expected the end of the text"],
     );
 }
 
-/// A test file, whose first line says which test, and whose `;; error: ..` lines say what is
-/// found. Gives the file with the lines as they are found now.
-fn run_filetest(file: &Source) -> Result<String, String> {
-    let (first, rest) = file.text.split_once('\n').ok_or("no second line")?;
-    let test = first.strip_prefix(";; test ").ok_or("the first line is no `;; test ..`")?;
-    let graph = parse(&file.text).map_err(|error| error.to_string())?;
-    match test.split(' ').collect::<Vec<_>>()[..] {
-        [kind @ ("verify" | "verify-fused"), "error", rule] => {
-            if !file.path.contains(&format!("/{rule}-")) {
-                return Err(format!("the file's name does not start with {rule}"));
-            }
-            let verdict = if kind == "verify" { verify(&graph) } else { verify_fused(&graph) };
-            let errors = verdict.err().ok_or("the graph is valid")?.0;
-            if let Some(other) = errors.iter().find(|error| error.rule.to_string() != rule) {
-                return Err(format!("another rule is broken too: {other}"));
-            }
-            let kept = rest.lines().filter(|line| !line.starts_with(";; error: "));
-            let errors = errors.iter().map(|error| format!(";; error: {error}"));
-            let lines = std::iter::once(first.to_owned()).chain(errors);
-            Ok(lines.chain(kept.map(str::to_owned)).map(|line| line + "\n").collect())
-        }
-        ["pass", name, "unchanged"] => {
-            verify(&graph).map_err(|errors| errors.to_string())?;
-            let pass = PASSES.iter().find(|pass| pass.name == name).ok_or("no such pass")?;
-            let mut after = graph.clone();
-            pass.apply(&mut after);
-            if after == graph { Ok(file.text.clone()) } else { Err(format!("became\n{after}")) }
-        }
-        _ => Err(format!("unknown test `{test}`")),
-    }
+#[test]
+fn filetests_of_rules_passes_and_runs() {
+    graphtest::check_all(&sources("fir"));
 }
 
 #[test]
-fn filetests_of_rules_and_passes() {
+fn each_rule_pass_and_kind_has_a_file() {
     let files = sources("fir");
-    let mut failures = Vec::new();
-    for file in &files {
-        match run_filetest(file) {
-            Ok(found) if found == file.text => {}
-            Ok(found) if env::var_os("UPDATE_EXPECT").is_some() => {
-                fs::write(root().join(&file.path), found).unwrap();
-            }
-            Ok(found) => failures.push(format!("{}: found\n{found}", file.path)),
-            Err(failure) => failures.push(format!("{}: {failure}", file.path)),
+    let first_lines: Vec<&str> = files.iter().filter_map(|f| f.text.lines().next()).collect();
+    let is_there = |test: &str| first_lines.iter().any(|line| line.starts_with(test));
+    for rule in Rule::all() {
+        let tests = ["verify", "verify-fused"].map(|kind| format!(";; test {kind} error {rule}"));
+        assert!(tests.iter().any(|test| is_there(test)), "no file breaks {rule}");
+    }
+    for pass in PASSES {
+        for manner in ["", " unchanged"] {
+            let test = format!(";; test pass {}{manner}", pass.name);
+            assert!(first_lines.contains(&test.as_str()), "no file says `{test}`");
         }
     }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
-    let covered: BTreeSet<&str> =
-        files.iter().filter_map(|f| f.path.rsplit('/').next()?.get(..4)).collect();
-    for rule in Rule::all() {
-        assert!(covered.contains(rule.to_string().as_str()), "no file breaks {rule}");
+    for kind in graphtest::KINDS {
+        assert!(is_there(&format!(";; test {kind}")), "no file of the kind {kind}");
     }
 }
 

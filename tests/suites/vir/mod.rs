@@ -3,6 +3,7 @@
 mod features;
 mod generated;
 mod interpreter;
+mod one_out;
 
 use std::fs;
 
@@ -26,6 +27,26 @@ fn verify_files() {
 #[test]
 fn run_files() {
     filetest::check_directory(&filetest::directory("vir/run"), &[INTERPRETER, JIT]);
+}
+
+#[test]
+fn roundtrip_files() {
+    filetest::check_directory(&filetest::directory("vir/roundtrip"), &[]);
+}
+
+#[test]
+fn asm_files() {
+    filetest::check_directory(&filetest::directory("vir/asm"), &[]);
+}
+
+#[test]
+fn each_kind_has_a_file() {
+    for kind in filetest::KINDS {
+        for (path, text) in filetest::files(&filetest::directory("vir").join(kind)) {
+            let says_so = text.starts_with(&format!(";; test {kind}"));
+            assert!(says_so, "{} is in the directory of another kind", path.display());
+        }
+    }
 }
 
 #[test]
