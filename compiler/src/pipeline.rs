@@ -2,13 +2,16 @@
 
 use crate::codegen::clif::Clif;
 use crate::codegen::{Backend, Code, CodegenError, jit, object};
-use crate::fir::{self, BuildError, Formats, Graph};
+use crate::fir::formats::tensor_name;
+use crate::fir::{self, BuildError, Formats, Graph, Role};
+use crate::pack::{Content, PackedTensor};
 use crate::plan::{Plan, PlanError, PlanOptions, plan};
 use crate::vir::{Index, Kernel, Verified, VerifyErrors, verify};
 use deepthin_dsl::Model;
 use deepthin_runtime::abi::{BufferInfo, KernelCode, KernelInfo, ScalarInfo};
 use deepthin_runtime::program::Program;
 use std::sync::Arc;
+use std::thread::{Builder, ScopedJoinHandle};
 use thiserror::Error;
 
 /// Why a model did not compile.
@@ -20,8 +23,19 @@ pub enum CompileError {
     /// The graph has no layout.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// Lowering made a kernel that breaks a rule; a bug, except where a buffer is too large.
-    #[error("kernel `{kernel}` does not verify (too large a matrix or cache, or a bug): {errors}")]
+    /// A matrix, or several that one kernel reads as one, that no kernel can address.
+    #[error(
+        "the weights of {tensors} take {bytes} bytes, expected at most the {MAX_BUFFER_BYTES} that \
+         a kernel can address"
+    )]
+    TooLarge {
+        /// The tensors in words.
+        tensors: String,
+        /// Bytes of their packed weights.
+        bytes: u64,
+    },
+    /// Lowering made a kernel that breaks a rule; a bug, except where a cache is too large.
+    #[error("kernel `{kernel}` does not verify (too large a cache, or a bug): {errors}")]
     Invalid {
         /// The kernel.
         kernel: String,
@@ -32,6 +46,9 @@ pub enum CompileError {
     #[error(transparent)]
     Codegen(#[from] CodegenError),
 }
+
+/// Most bytes of one buffer of a kernel: rule V-03 of specs/vir.md.
+const MAX_BUFFER_BYTES: u64 = i32::MAX.unsigned_abs() as u64;
 
 /// A model at every stage down to verified kernels.
 #[derive(Debug, Clone)]
@@ -56,6 +73,7 @@ pub fn lower(
     let mut fused = plain.clone();
     fir::fuse(&mut fused);
     let plan = plan(&fused, options)?;
+    plan.image.iter().try_for_each(check_size)?;
     let kernels = plan
         .kernels
         .iter()
@@ -65,6 +83,22 @@ pub fn lower(
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Lowered { plain, fused, plan, kernels })
+}
+
+/// Refuses packed weights that no kernel can address.
+fn check_size(tensor: &PackedTensor) -> Result<(), CompileError> {
+    let bytes = tensor.content.bytes();
+    if bytes <= MAX_BUFFER_BYTES {
+        return Ok(());
+    }
+    let roles: Vec<Role> = match &tensor.content {
+        Content::Panels { parts, .. } => parts.iter().flat_map(|part| part.roles()).collect(),
+        Content::Gain { role, .. } => vec![*role],
+        Content::RopeTable { .. } => return Ok(()), // no larger than the keys of a layer
+    };
+    let names: Vec<String> =
+        roles.into_iter().map(|role| format!("`{}`", tensor_name(tensor.block, role))).collect();
+    Err(CompileError::TooLarge { tensors: names.join(" and "), bytes })
 }
 
 /// Machine code for all kernels, emitted on as many threads as there are cores.
@@ -80,24 +114,26 @@ pub fn emit_on(
     threads: usize,
 ) -> Result<Vec<Code>, CodegenError> {
     let threads = threads.clamp(1, kernels.len().max(1));
+    // Neighbors in the list are alike in size: deal them out in turn.
+    let work = |first: usize| {
+        let own = kernels.iter().enumerate().skip(first).step_by(threads);
+        own.map(|(i, k)| (i, backend.emit(k))).collect::<Vec<_>>()
+    };
+    let mut codes = Vec::with_capacity(kernels.len());
     std::thread::scope(|scope| {
-        // Neighbors in the list are alike in size: deal them out in turn.
-        let workers: Vec<_> = (0..threads)
-            .map(|first| {
-                let own = kernels.iter().enumerate().skip(first).step_by(threads);
-                scope.spawn(move || own.map(|(i, k)| (i, backend.emit(k))).collect::<Vec<_>>())
-            })
-            .collect();
-        let mut codes = Vec::with_capacity(kernels.len());
-        for worker in workers {
-            match worker.join() {
-                Ok(part) => codes.extend(part),
-                Err(panic) => std::panic::resume_unwind(panic),
+        let spawn = |first| Builder::new().spawn_scoped(scope, move || work(first));
+        let others: Vec<_> = (1..threads).map(|first| (first, spawn(first))).collect();
+        codes.extend(work(0));
+        for (first, other) in others {
+            match other.map(ScopedJoinHandle::join) {
+                Ok(Ok(part)) => codes.extend(part),
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(_) => codes.extend(work(first)), // no thread to be had: this one does it
             }
         }
-        codes.sort_by_key(|(i, _)| *i);
-        codes.into_iter().map(|(_, code)| code).collect()
-    })
+    });
+    codes.sort_by_key(|(i, _)| *i);
+    codes.into_iter().map(|(_, code)| code).collect()
 }
 
 /// The program of a lowered model with machine code for this host.

@@ -242,6 +242,8 @@ impl From<CompileError> for Failure {
                     "choose other storage in the description, or convert the file to another type",
                 )
             }
+            CompileError::TooLarge { .. } => Failure::new(Exit::BadData, error)
+                .fix("store them in fewer bits, or lower the vocabulary or the widths"),
             CompileError::Codegen(CodegenError::HostFeature { .. }) => {
                 Failure::new(Exit::HostFeature, error)
                     .fix("use a processor of level x86-64-v3 (2013 or later) or an aarch64 one")

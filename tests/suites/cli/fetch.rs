@@ -172,8 +172,19 @@ fn a_cached_file_with_wrong_bytes_is_removed() {
     let place = Place::new();
     let cached = place.path("cache").join("smollm2-135m.gguf");
     File::create(&cached).unwrap().set_len(model().bytes).unwrap();
-    assert_fails(&place.fetch(), 66, &["verifying", "--weights"]);
+    let told =
+        ["verifying", "smollm2-135m.gguf: found the SHA-256 ", "fetching it anew", "--weights"];
+    assert_fails(&place.fetch(), 66, &told);
     assert!(place.cached().is_empty());
+}
+
+#[test]
+fn a_cached_file_of_another_size_is_told_and_stays_until_there_is_a_better_one() {
+    let place = Place::new();
+    fs::write(place.path("cache").join("smollm2-135m.gguf"), "GGUF").unwrap();
+    let told = "smollm2-135m.gguf: found 4 bytes, expected 98362432 bytes: fetching it anew";
+    assert_fails(&place.fetch(), 66, &["deepthin: note: ", told, "--weights"]);
+    assert_eq!(place.cached(), ["smollm2-135m.gguf"]);
 }
 
 #[test]

@@ -177,6 +177,17 @@ fn sizes() -> Vec<Case> {
             },
             &["D0017", "8_000_000_000"],
         ),
+        text(
+            "a table that no kernel can address",
+            17,
+            || {
+                let table =
+                    WHOLE.replace("vocab 300", "vocab 1M").replace("width 32", "width 4_096");
+                let table = table.replace("embeddings q8(group: 32)", "embeddings f32");
+                table.replace("heads: 4", "heads: 32").into_bytes()
+            },
+            &["weights of `token_embedding` take 16384000000 bytes", "2147483647", "fix: store"],
+        ),
         with(
             "a context of 2^31",
             18,
