@@ -8,6 +8,7 @@ mod interrupt;
 mod output;
 mod table;
 
+use std::env;
 use std::panic;
 use std::process::ExitCode;
 
@@ -26,6 +27,10 @@ fn main() -> ExitCode {
 
 /// Everything that may fail or panic.
 fn run() -> Result<Exit, Failure> {
+    // Not a verb for people, so clap does not know it: neither help nor completions list it.
+    if env::args_os().nth(1).is_some_and(|verb| verb == cmd::template::VERB) {
+        return cmd::template::run();
+    }
     match args::Cli::try_parse() {
         Ok(cli) => cmd::run(cli.command),
         Err(answer) => answer_from_clap(&answer),

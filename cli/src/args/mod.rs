@@ -65,9 +65,6 @@ pub(crate) enum Command {
     Fetch(FetchArgs),
     Import(ImportArgs),
     Completions(CompletionsArgs),
-    /// Render a chat template; `run --chat` does so in a process of its own
-    #[command(hide = true)]
-    RenderTemplate,
 }
 
 /// Print the description of the model that a GGUF file holds

@@ -48,10 +48,6 @@ pub(crate) struct RunArgs {
           allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) tokens: u32,
 
-    /// How tokens are drawn.
-    #[command(flatten)]
-    pub(crate) sampling: SamplingArgs,
-
     /// End the text before TEXT, wherever the model writes it; may be given several times
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true,
           value_parser = NonEmptyStringValueParser::new())]
@@ -72,6 +68,10 @@ pub(crate) struct RunArgs {
     /// Print control characters as they are, even on a terminal, which obeys them
     #[arg(long)]
     pub(crate) raw: bool,
+
+    /// How tokens are drawn.
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
 }
 
 /// Whether a text is said in a chat.

@@ -13,7 +13,7 @@ mod input;
 mod logits;
 mod perplexity;
 mod run;
-mod template;
+pub(crate) mod template;
 mod tokenize;
 mod verify;
 
@@ -37,6 +37,5 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Fetch(args) => fetch::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Completions(args) => completions::run(&args),
-        Command::RenderTemplate => template::run(),
     }
 }

@@ -3,7 +3,7 @@
 //! A template is a program from the same stranger as the weights. Its steps and its output are
 //! limited where it is rendered, but a single step may still double a text, and thirty of them ask
 //! for more memory than there is, which ends a process. So it is another one: this program again,
-//! by a verb that help does not list, with limits on memory and processor time.
+//! by a verb that is not for people, with limits on memory and processor time.
 
 use std::env;
 use std::io::{self, Read, Write};

@@ -60,6 +60,16 @@ fn flags_that_do_not_go_with_a_chat_are_refused() {
     }
 }
 
+/// The verb that renders is for the program itself.
+#[test]
+fn people_are_not_shown_the_renderer() {
+    for words in [&["--help"][..], &["completions", "bash"], &["completions", "zsh"]] {
+        assert!(!stdout(words).contains("render-template"), "{words:?}");
+    }
+    let answer = ended(&["render-template"]);
+    assert_fails(&answer, 65, &["stdin: no request"]);
+}
+
 #[test]
 fn without_a_template_there_is_no_chat() {
     let folder = Folder::new();
