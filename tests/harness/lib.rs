@@ -19,6 +19,7 @@ pub mod graphs;
 pub mod graphtest;
 pub mod jit;
 pub mod kernels;
+pub mod ops;
 pub mod oracle;
 pub mod piece_vocabulary;
 pub mod program;

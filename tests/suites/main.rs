@@ -19,6 +19,7 @@ mod numerics;
 mod object;
 mod pack;
 mod plan;
+mod properties;
 mod real_model;
 mod sampling;
 mod sentence_piece;

@@ -1,0 +1,431 @@
+//! Single operations, each as the kernel that computes it, on all engines at once.
+//!
+//! Every function runs its kernel on the VIR interpreter with 4, 8 and 16 lanes and as machine code
+//! in one share and in two, holds the results to each other and to the definition in
+//! `compiler/src/numerics.rs`, bit by bit, and gives what they agree on. What a kernel does not
+//! read holds garbage.
+
+use std::borrow::Cow;
+
+use deepthin::verify::guard::{POISON, Placement};
+use deepthin_compiler::dequant::{dequantize_row, quantize_row};
+use deepthin_compiler::fir::{HeadShape, Role as Tensor};
+use deepthin_compiler::format::Format;
+use deepthin_compiler::interp::vir::run;
+use deepthin_compiler::lower::{
+    AttentionKernel, EmbedKernel, EpilogueKernel, KEY_BLOCK, LinearKernel, Lowered, Role, Segment,
+    lower_attention, lower_embed, lower_linear, padded_context, value_row_bytes, vector_bytes,
+};
+use deepthin_compiler::numerics;
+use deepthin_compiler::pack::layout::{Layout, PANEL, TILE};
+use deepthin_compiler::pack::{Content, PackedTensor, Rows, pack};
+use deepthin_compiler::vir::verify;
+use deepthin_compiler::weights::{TensorBytes, WeightSource};
+
+use crate::jit::Compiled;
+
+/// A matrix of weights as a file stores them.
+#[derive(Debug, Clone)]
+pub struct Matrix {
+    /// Storage.
+    pub format: Format,
+    /// Rows of quantized weights.
+    rows: Vec<Vec<u8>>,
+}
+
+impl Matrix {
+    /// The matrix whose weights are nearest to `values`, row by row.
+    ///
+    /// # Panics
+    /// If the format's groups do not divide a row.
+    pub fn new(format: Format, values: &[Vec<f32>]) -> Self {
+        let row = |row: &Vec<f32>| quantize_row(format, row).expect("rows of whole groups");
+        Matrix { format, rows: values.iter().map(row).collect() }
+    }
+
+    /// The matrix that leaves a vector as it is, with `rows` rows of `columns`, from column `first`.
+    pub fn identity(rows: usize, columns: usize, first: usize) -> Self {
+        let row = |row| (0..columns).map(|k| f32::from(k == first + row)).collect();
+        Matrix::new(Format::F32, &(0..rows).map(row).collect::<Vec<_>>())
+    }
+
+    /// The weights that are stored.
+    ///
+    /// # Panics
+    /// Never: rows are made whole.
+    pub fn values(&self) -> Vec<Vec<f32>> {
+        let row = |row: &Vec<u8>| dequantize_row(self.format, row).expect("rows of whole groups");
+        self.rows.iter().map(row).collect()
+    }
+
+    /// The matrix with these of its rows, in this order.
+    #[must_use]
+    pub fn with_rows(&self, rows: &[usize]) -> Self {
+        Matrix { format: self.format, rows: rows.iter().map(|i| self.rows[*i].clone()).collect() }
+    }
+
+    fn columns(&self) -> usize {
+        self.values().first().map_or(0, Vec::len)
+    }
+}
+
+/// Matrices by the role that a kernel's panels name them by.
+struct Matrices<'m>(&'m [(Tensor, &'m Matrix)]);
+
+impl WeightSource for Matrices<'_> {
+    fn tensor(&self, _block: Option<u32>, role: Tensor) -> Option<TensorBytes<'_>> {
+        let (_, matrix) = self.0.iter().find(|(of, _)| *of == role)?;
+        Some(TensorBytes {
+            format: matrix.format,
+            rows: count(matrix.rows.len()),
+            columns: count(matrix.columns()),
+            bytes: Cow::Owned(matrix.rows.concat()),
+        })
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).expect("a small number")
+}
+
+/// The packed panels of `parts`, all of one format.
+fn panels(columns: usize, parts: &[Rows], matrices: &[(Tensor, &Matrix)]) -> Vec<u8> {
+    let format = matrices[0].1.format;
+    let layout = Layout { format, columns: count(columns) };
+    let content = Content::Panels { layout, parts: parts.to_vec() };
+    let mut packed = vec![0; usize::try_from(content.bytes()).expect("a small matrix")];
+    let tensor = PackedTensor { block: None, content, offset: 0 };
+    pack(&[tensor], &Matrices(matrices), &mut packed, 1).expect("weights that pack");
+    packed
+}
+
+/// A kernel's buffers after its calls.
+struct After {
+    lowered: Lowered,
+    buffers: Vec<Vec<u8>>,
+}
+
+impl After {
+    fn floats(&self, is_wanted: impl Fn(&Role, &str) -> bool) -> Vec<f32> {
+        let names = self.lowered.kernel.buffers.values().map(|buffer| buffer.name.as_str());
+        let mut buffers = self.lowered.buffers.iter().zip(names).zip(&self.buffers);
+        let found = buffers.find(|((role, name), _)| is_wanted(role, name));
+        let (_, bytes) = found.expect("a buffer of the kernel");
+        bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
+    }
+
+    fn output(&self) -> Vec<f32> {
+        self.floats(|role, _| *role == Role::Output)
+    }
+}
+
+/// Runs a kernel of `units` units on all engines. `contents` are of the buffers that it reads,
+/// `scalars` those behind its share.
+fn everywhere(
+    lower: impl Fn(u32) -> Lowered,
+    contents: impl Fn(Role) -> Option<Vec<u8>>,
+    units: u32,
+    scalars: &[i64],
+) -> After {
+    let share = |begin: u32, end: u32| [&[begin.into(), end.into()], scalars].concat();
+    let prepared = |lanes: u32| {
+        let lowered = lower(lanes);
+        let kernel = verify(lowered.kernel.clone()).expect("a lowered kernel is valid");
+        let sizes = kernel.buffers.values().map(|buffer| buffer.bytes as usize);
+        let filled = sizes.zip(&lowered.buffers).map(|(bytes, role)| {
+            let mut filled = contents(*role).unwrap_or_default();
+            filled.resize(bytes, POISON);
+            filled
+        });
+        let buffers: Vec<Vec<u8>> = filled.collect();
+        (kernel, After { lowered, buffers })
+    };
+    let results = [4, 8, 16].map(|lanes| {
+        let (kernel, mut after) = prepared(lanes);
+        run(&kernel, &mut after.buffers[..], &share(0, units)).expect("a call as declared");
+        after
+    });
+    let (kernel, mut machine) = prepared(4);
+    let compiled = Compiled::new(&kernel).expect("machine code");
+    let mut halves = machine.buffers.clone();
+    compiled.run(&mut machine.buffers, &share(0, units), Placement::Back).expect("a call");
+    for (begin, end) in [(0, units / 3), (units / 3, units)] {
+        compiled.run(&mut halves, &share(begin, end), Placement::Front).expect("a call");
+    }
+    let [first, others @ ..] = results;
+    let others = others.iter().map(|after| &after.buffers).chain([&machine.buffers, &halves]);
+    for (engine, buffers) in others.enumerate() {
+        let all = first.buffers.iter().zip(buffers).zip(&first.lowered.buffers);
+        for ((expected, found), role) in all.filter(|(_, role)| !matches!(role, Role::Scratch(_))) {
+            assert!(same_words(expected, found), "{role:?} on engine {}", engine + 1);
+        }
+    }
+    first
+}
+
+/// Whether f32 buffers hold the same bits, any NaN being any NaN.
+fn same_words(left: &[u8], right: &[u8]) -> bool {
+    let float = |word: &[u8; 4]| f32::from_le_bytes(*word);
+    let mut words = left.as_chunks().0.iter().zip(right.as_chunks().0);
+    left.len() == right.len()
+        && words.all(|(a, b)| a == b || float(a).is_nan() && float(b).is_nan())
+}
+
+/// Checks that an operation gave what its definition gives.
+#[track_caller]
+fn assert_defined(found: &[f32], defined: &[f32]) {
+    let bytes = |x: &[f32]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    assert!(same_words(&bytes(found), &bytes(defined)), "found {found:?}, defined {defined:?}");
+}
+
+/// Vectors side by side as kernels take them, garbage behind the elements of each.
+fn vectors(x: &[&[f32]]) -> Vec<u8> {
+    let padded = x.iter().flat_map(|x| {
+        let mut bytes: Vec<u8> = x.iter().flat_map(|x| x.to_le_bytes()).collect();
+        bytes.resize(vector_bytes(count(x.len())) as usize, POISON);
+        bytes
+    });
+    padded.collect()
+}
+
+fn linear(columns: usize, tokens: usize, format: Format, panels: u32) -> LinearKernel {
+    LinearKernel {
+        lanes: 4,
+        tokens: count(tokens),
+        columns: count(columns),
+        norm: None,
+        segments: vec![Segment { format, panels }],
+        epilogue: EpilogueKernel::Store,
+    }
+}
+
+/// `matrix * x` for a tile of 1 to 4 vectors.
+pub fn product(matrix: &Matrix, x: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let rows = Rows::Plain { role: Tensor::FfnDown, rows: count(matrix.rows.len()) };
+    let columns = matrix.columns();
+    let packed = panels(columns, &[rows], &[(Tensor::FfnDown, matrix)]);
+    let kernel = linear(columns, x.len(), matrix.format, rows.panels());
+    let inputs: Vec<&[f32]> = x.iter().map(Vec::as_slice).collect();
+    let after = everywhere(
+        |lanes| lower_linear("product", &LinearKernel { lanes, ..kernel.clone() }),
+        |role| match role {
+            Role::Input => Some(vectors(&inputs)),
+            Role::Weights(_) => Some(packed.clone()),
+            _ => None,
+        },
+        rows.panels(),
+        &[],
+    );
+    let output = after.output();
+    let stride = (rows.panels() * PANEL) as usize;
+    let values = matrix.values();
+    let products = output.chunks(stride).zip(x).map(|(y, x)| {
+        let defined: Vec<f32> = values.iter().map(|row| numerics::dot(row, x)).collect();
+        assert_defined(&y[..values.len()], &defined);
+        defined
+    });
+    products.collect()
+}
+
+/// The RMS norm of `x`: what stands before a product.
+pub fn rms_norm(x: &[f32], gain: &[f32], eps: f32) -> Vec<f32> {
+    let rows = Rows::Plain { role: Tensor::FfnDown, rows: 1 };
+    let matrix = Matrix::new(Format::F32, &[vec![0.0; x.len()]]);
+    let packed = panels(x.len(), &[rows], &[(Tensor::FfnDown, &matrix)]);
+    let kernel = LinearKernel { norm: Some(eps), ..linear(x.len(), 1, Format::F32, 1) };
+    let after = everywhere(
+        |lanes| lower_linear("norm", &LinearKernel { lanes, ..kernel.clone() }),
+        |role| match role {
+            Role::Input => Some(vectors(&[x])),
+            Role::Gain => Some(vectors(&[gain])),
+            Role::Weights(_) => Some(packed.clone()),
+            _ => None,
+        },
+        1,
+        &[],
+    );
+    let mut normed = after.floats(|_, name| name == "normed");
+    normed.truncate(x.len());
+    assert_defined(&normed, &numerics::rms_norm(x, gain, eps));
+    normed
+}
+
+/// `silu(gate) * up`: a product of both with a row for each element.
+pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
+    let rows = gate.len();
+    let (first, second) = (Tensor::FfnGate, Tensor::FfnUp);
+    let part = Rows::Pair { first, second, rows: count(rows) };
+    let matrices = [Matrix::identity(rows, 2 * rows, 0), Matrix::identity(rows, 2 * rows, rows)];
+    let packed = panels(2 * rows, &[part], &[(first, &matrices[0]), (second, &matrices[1])]);
+    let plain = linear(2 * rows, 1, Format::F32, part.panels());
+    let kernel = LinearKernel { epilogue: EpilogueKernel::Glu, ..plain };
+    let x = [gate, up].concat();
+    let after = everywhere(
+        |lanes| lower_linear("glu", &LinearKernel { lanes, ..kernel.clone() }),
+        |role| match role {
+            Role::Input => Some(vectors(&[&x])),
+            Role::Weights(_) => Some(packed.clone()),
+            _ => None,
+        },
+        part.panels(),
+        &[],
+    );
+    let mut output = after.output();
+    output.truncate(rows);
+    // A product makes -0 of its input the +0 that sums begin with.
+    let products = x.iter().map(|x| x + 0.0).collect::<Vec<_>>();
+    let (gate, up) = products.split_at(rows);
+    let defined = gate.iter().zip(up).map(|(gate, up)| numerics::silu(*gate) * up);
+    assert_defined(&output, &defined.collect::<Vec<_>>());
+    output
+}
+
+/// One head turned by angles that are given as their cosines and then their sines. The key that
+/// is appended is the same.
+pub fn rope(x: &[f32], angles: &[f32]) -> Vec<f32> {
+    let head_dim = count(x.len());
+    let rotated = |role| Rows::Rope { role, heads: 1, head_dim };
+    let parts = [
+        rotated(Tensor::Query),
+        rotated(Tensor::Key),
+        Rows::Plain { role: Tensor::Value, rows: head_dim },
+    ];
+    let matrix = Matrix::identity(x.len(), x.len(), 0);
+    let roles = [Tensor::Query, Tensor::Key, Tensor::Value].map(|role| (role, &matrix));
+    let packed = panels(x.len(), &parts, &roles);
+    let units = parts.iter().map(|part| part.panels()).sum();
+    let context = 64;
+    let epilogue = EpilogueKernel::RopeAppend { heads: 1, kv_heads: 1, head_dim, context };
+    let kernel = LinearKernel { epilogue, ..linear(x.len(), 1, Format::F32, units) };
+    let position = 37_u32;
+    let place = [position / KEY_BLOCK, position % KEY_BLOCK];
+    let after = everywhere(
+        |lanes| lower_linear("rope", &LinearKernel { lanes, ..kernel.clone() }),
+        |role| match role {
+            Role::Input => Some(vectors(&[x])),
+            Role::RopeTable => Some(angles.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            Role::Weights(_) => Some(packed.clone()),
+            _ => None,
+        },
+        units,
+        &place.map(i64::from),
+    );
+    let mut query = after.output();
+    query.truncate(x.len());
+    let keys = after.floats(|role, _| *role == Role::Keys);
+    let line = |d: usize| (place[0] as usize * x.len() + d) * KEY_BLOCK as usize;
+    let key: Vec<f32> = (0..x.len()).map(|d| keys[line(d) + place[1] as usize]).collect();
+    assert_defined(&key, &query);
+    let half = x.len() / 2;
+    let pairs =
+        (0..half).map(|i| numerics::rotate((x[i], x[i + half]), (angles[i], angles[i + half])));
+    let (low, high): (Vec<f32>, Vec<f32>) = pairs.unzip();
+    assert_defined(&query, &[low, high].concat());
+    query
+}
+
+/// The embedding of a token.
+pub fn embedding(table: &Matrix, token: usize) -> Vec<f32> {
+    let rows = Rows::Plain { role: Tensor::TokenEmbedding, rows: count(table.rows.len()) };
+    let width = table.columns();
+    let packed = panels(width, &[rows], &[(Tensor::TokenEmbedding, table)]);
+    let (vocab, row) = (count(table.rows.len()), count(token));
+    let after = everywhere(
+        |lanes| {
+            let width = count(width);
+            lower_embed("embed", &EmbedKernel { lanes, format: table.format, vocab, width })
+        },
+        |role| matches!(role, Role::Weights(_)).then(|| packed.clone()),
+        1,
+        &[row / PANEL, row / TILE % (PANEL / TILE), row % TILE].map(i64::from),
+    );
+    let mut embedding = after.output();
+    embedding.truncate(width);
+    assert_defined(&embedding, &table.values()[token]);
+    embedding
+}
+
+/// Attention of one token over a cache.
+#[derive(Debug, Clone)]
+pub struct Attention {
+    /// Heads.
+    pub shape: HeadShape,
+    /// Positions that the cache has room for.
+    pub context: u32,
+    /// The query heads side by side.
+    pub query: Vec<f32>,
+    /// Key heads side by side, of each position of the cache.
+    pub keys: Vec<Vec<f32>>,
+    /// Value heads side by side, as many.
+    pub values: Vec<Vec<f32>>,
+    /// Positions that the token sees, itself included: it stands at the last of them.
+    pub visible: usize,
+}
+
+impl Attention {
+    /// The output heads side by side.
+    pub fn run(&self) -> Vec<f32> {
+        let (shape, context) = (self.shape, self.context);
+        let (keys, values) = (self.key_cache(), self.value_cache());
+        let chunks = (count(self.visible) - 1) / deepthin_compiler::lower::CHUNK + 1;
+        let after = everywhere(
+            |lanes| lower_attention("attention", &AttentionKernel { lanes, shape, context }),
+            |role| match role {
+                Role::Input => Some(vectors(&[&self.query])),
+                Role::Keys => Some(keys.clone()),
+                Role::Values => Some(values.clone()),
+                _ => None,
+            },
+            shape.heads,
+            &[i64::from(count(self.visible)) - 1, chunks.into()],
+        );
+        let mut output = after.output();
+        output.truncate(self.query.len());
+        assert_defined(&output, &self.defined());
+        output
+    }
+
+    fn head_dim(&self) -> usize {
+        self.shape.head_dim as usize
+    }
+
+    fn key_cache(&self) -> Vec<u8> {
+        let (dim, line) = (self.head_dim(), KEY_BLOCK as usize);
+        let blocks = (padded_context(self.context) / KEY_BLOCK) as usize;
+        let mut cache = vec![POISON; self.shape.kv_heads as usize * blocks * dim * line * 4];
+        for (position, keys) in self.keys.iter().enumerate() {
+            for (i, key) in keys.iter().enumerate() {
+                let block = i / dim * blocks + position / line;
+                let at = ((block * dim + i % dim) * line + position % line) * 4;
+                cache[at..at + 4].copy_from_slice(&key.to_le_bytes());
+            }
+        }
+        cache
+    }
+
+    fn value_cache(&self) -> Vec<u8> {
+        let row = value_row_bytes(self.shape.kv_heads, self.shape.head_dim) as usize;
+        let mut cache = vec![POISON; padded_context(self.context) as usize * row];
+        for (values, row) in self.values.iter().zip(cache.chunks_mut(row)) {
+            for (value, word) in values.iter().zip(row.chunks_mut(4)) {
+                word.copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        cache
+    }
+
+    fn defined(&self) -> Vec<f32> {
+        let (dim, group) = (self.head_dim(), (self.shape.heads / self.shape.kv_heads) as usize);
+        let heads = self.query.chunks(dim).enumerate().flat_map(|(head, query)| {
+            let at = head / group * dim;
+            let part = |all: &[Vec<f32>]| -> Vec<Vec<f32>> {
+                all[..self.visible].iter().map(|x| x[at..at + dim].to_vec()).collect()
+            };
+            let (keys, values) = (part(&self.keys), part(&self.values));
+            let keys: Vec<&[f32]> = keys.iter().map(Vec::as_slice).collect();
+            let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+            numerics::attention(query, &keys, &values)
+        });
+        heads.collect()
+    }
+}
