@@ -139,7 +139,10 @@ fn code(w: f32, m: f32, d: f32, lo: f32, hi: f32) -> i8 {
 
 /// Appends 32 codes of 4 bits as 16 bytes: element j low and element j + 16 high in byte j.
 fn push_nibbles(bytes: &mut Vec<u8>, codes: impl Iterator<Item = i8>) {
-    let codes: Vec<u8> = codes.map(i8::cast_unsigned).collect();
-    let (low, high) = codes.split_at(codes.len() / 2);
+    let mut group = [0_u8; 32];
+    for (slot, code) in group.iter_mut().zip(codes) {
+        *slot = code.cast_unsigned();
+    }
+    let (low, high) = group.split_at(16);
     bytes.extend(low.iter().zip(high).map(|(low, high)| low | (high << 4)));
 }

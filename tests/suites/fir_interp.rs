@@ -201,6 +201,21 @@ fn random_weights_depend_on_seed_block_and_role_alone() {
     expect!["[86, 171, 168, 121, 185, 192]"].assert_eq(&format!("{first:?}"));
 }
 
+/// Rows are drawn in parts: a table of many parts, and a matrix of one, do not depend on who draws.
+#[test]
+fn random_weights_are_the_same_on_any_number_of_threads() {
+    let model = Model { vocab: 5_000, ..graphs::tiny() };
+    let graph = built(&model);
+    for (block, role) in [(None, Role::TokenEmbedding), (Some(1), Role::FfnUp)] {
+        let alone = RandomWeights::new(&graph, 5);
+        let one = alone.tensor(block, role).unwrap();
+        for threads in [0, 2, 3, 64] {
+            let weights = RandomWeights::new(&graph, 5).on_threads(threads);
+            assert!(weights.tensor(block, role).unwrap() == one, "{role}, {threads} threads");
+        }
+    }
+}
+
 #[test]
 fn random_matrices_have_the_variance_that_keeps_a_vector_its_size() {
     let model = graphs::tiny();

@@ -1,12 +1,13 @@
 //! Packing: every weight is found where the layout says, nothing is between, nothing is lost.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use deepthin_compiler::fir::Role;
 use deepthin_compiler::format::Format;
 use deepthin_compiler::numerics::rope_angle;
 use deepthin_compiler::pack::layout::{Layout, PANEL, TILE, panels};
-use deepthin_compiler::pack::{Content, PackError, PackedTensor, Rows, pack};
+use deepthin_compiler::pack::{Content, PackError, PackedTensor, Rows, pack, pack_watched};
 use deepthin_compiler::weights::{TensorBytes, WeightSource};
 use deepthin_tests::kernels::Choices;
 use deepthin_tests::sources::Damaged;
@@ -227,6 +228,44 @@ fn parts_follow_one_another() {
     let whole = Content::Panels { layout, parts: parts.to_vec() };
     let alone = parts.map(|part| (Some(1), Content::Panels { layout, parts: vec![part] }));
     assert_eq!(image_of(&[(Some(1), whole)], &PLAIN), image_of(&alone, &PLAIN));
+}
+
+/// Packing tells how far it is before each part, and stops where that is answered so.
+#[test]
+fn packing_is_watched_and_may_be_stopped() {
+    let layout = Layout { format: Format::Q4_0, columns: 64 };
+    let parts = [Role::Query, Role::Key].map(|role| Rows::Plain { role, rows: 40 });
+    let panels = Content::Panels { layout, parts: parts.to_vec() };
+    let table = Content::RopeTable { head_dim: 4, theta: 1e4, context: 40_000 };
+    let contents = [panels, Content::Gain { role: Role::FfnNorm, width: 64 }, table];
+    let mut tensors = Vec::new();
+    let mut end = 0;
+    for content in contents {
+        tensors.push(PackedTensor { block: Some(0), content: content.clone(), offset: end });
+        end += content.bytes().next_multiple_of(64);
+    }
+    let total: u64 = tensors.iter().map(|tensor| tensor.content.bytes()).sum();
+    let pack_until = |limit: usize| {
+        let mut image = vec![0; usize::try_from(end).unwrap()];
+        let mut told = Vec::new();
+        let packed = pack_watched(&tensors, &PLAIN, &mut image, 2, &mut |done, of| {
+            assert_eq!(of, total);
+            told.push(done);
+            if told.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        (packed, told, image)
+    };
+    let (packed, told, image) = pack_until(usize::MAX);
+    assert_eq!(packed, Ok(()));
+    // Two matrices, a gain, and a table in more than one part.
+    assert!(told.len() > 4 && told[0] == 0, "{told:?}");
+    assert!(told.is_sorted_by(|a, b| a < b) && told.iter().all(|done| *done < total), "{told:?}");
+    let mut alone = vec![0; image.len()];
+    pack(&tensors, &PLAIN, &mut alone, 1).unwrap();
+    assert!(image == alone);
+    let (packed, told, image) = pack_until(3);
+    assert_eq!((packed, told.len()), (Err(PackError::Stopped), 3));
+    assert!(image[usize::try_from(tensors[1].offset).unwrap()..].iter().all(|byte| *byte == 0));
 }
 
 #[test]

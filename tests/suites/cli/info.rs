@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{example, stdout};
+use super::{Folder, assert_fails, ended, example, stdout};
 
 fn info(name: &str) -> Value {
     serde_json::from_str(&stdout(&["info", &example(name), "--json"])).unwrap()
@@ -42,6 +42,24 @@ fn the_page_says_that_tensors_are_held_once() {
     assert!(line("host").contains("clif128 on ") && line("host").ends_with("3 threads"), "{page}");
     assert!(line("kernels").contains("compiled in "), "{page}");
     assert!(page.contains("  attention_9q3kv_64"), "{page}");
+}
+
+/// What no kernel can address is told with the number that one can.
+#[test]
+fn contexts_end_where_kernels_cannot_address_more() {
+    let path = example("mobilellm-125m.thin");
+    let of = |context: &str| ended(&["info", &path, "-c", context, "--json"]);
+    let parts =
+        ["3000000 positions", "2304000000 bytes of keys or values in each layer", "2147483647"];
+    assert_fails(&of("3000000"), 2, &parts);
+    assert_fails(&of("2796161"), 2, &["fix: ask for at most -c 2796160"]);
+    assert_eq!(of("2796160").code, Some(0));
+    assert_fails(&of("16777217"), 2, &["--context", "1..=16777216"]);
+    let folder = Folder::new();
+    let text = std::fs::read_to_string(&path).unwrap().replace("2_048", "16_777_216");
+    let long = folder.file("long.thin", text);
+    assert_fails(&ended(&["info", &long]), 65, &["16777216 positions", "-c 2796160"]);
+    assert_eq!(ended(&["info", &long, "-c", "4096"]).code, Some(0));
 }
 
 #[test]

@@ -60,7 +60,8 @@ fn tables_quote_what_would_divide_them() {
         |  44 | ,     |
         |  34 | "     |
         |  10 |       |
-    "#]].assert_eq(&stdout(&[&words[..], &["md"]].concat()));
+    "#]]
+    .assert_eq(&stdout(&[&words[..], &["md"]].concat()));
     let csv = stdout(&[&words[..], &["csv"]].concat());
     assert!(csv.starts_with("id,piece\n97,a\n124,|\n44,\",\"\n34,\"\"\"\"\n10,\"\n\"\n"), "{csv}");
 }

@@ -1,13 +1,13 @@
 //! `deepthin run`: what is written where, that seeds repeat, and how it ends.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
 use deepthin_tests::gguf_model;
 use deepthin_tests::program::{Ended, deepthin};
 use expect_test::expect;
 
-use super::{Folder, ended, stdout};
+use super::{Folder, ended, example, stdout};
 
 /// Bits are the same on every machine, so is the text.
 #[test]
@@ -87,6 +87,12 @@ fn endless(folder: &Folder) -> std::process::Child {
     child
 }
 
+/// The lines on stderr, but for that of a machine which takes long to prepare weights.
+fn without_progress(ended: &Ended) -> Vec<&str> {
+    let lines = ended.stderr.lines();
+    lines.filter(|line| !line.starts_with("deepthin: preparing weights, ")).collect()
+}
+
 #[test]
 fn ctrl_c_ends_after_a_whole_token_with_130() {
     let folder = Folder::new();
@@ -96,7 +102,30 @@ fn ctrl_c_ends_after_a_whole_token_with_130() {
     let ended: Ended = child.wait_with_output().unwrap().into();
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
     assert!(ended.stdout.ends_with('>'));
-    assert!(ended.stderr.starts_with("deepthin: 1 prompt tokens, "), "{}", ended.stderr);
+    let told = without_progress(&ended);
+    assert!(told.len() == 1 && told[0].starts_with("deepthin: 1 prompt tokens, "), "{told:?}");
+}
+
+/// Weights take a while to draw: that is said, and Ctrl-C is heard meanwhile.
+#[test]
+fn ctrl_c_ends_the_drawing_of_weights() {
+    let words = ["run", &example("mobilellm-600m.thin"), "--random", "1", "-p", "a", "-c", "64"];
+    let mut command = deepthin();
+    command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    if !first.starts_with("deepthin: preparing weights, ") {
+        // A machine that draws them all within a second has nothing to say.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        return;
+    }
+    let interrupt = format!("kill -INT {}", child.id());
+    assert!(Command::new("sh").args(["-c", &interrupt]).status().unwrap().success());
+    assert_eq!(lines.collect::<Vec<_>>(), ["deepthin: error: interrupted"]);
+    let ended: Ended = child.wait_with_output().unwrap().into();
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(130), ""));
 }
 
 #[test]
@@ -105,5 +134,5 @@ fn a_closed_pipe_ends_quietly() {
     let mut child = endless(&folder);
     drop(child.stdout.take());
     let ended: Ended = child.wait_with_output().unwrap().into();
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    assert_eq!((ended.code, without_progress(&ended)), (Some(0), vec![]));
 }
