@@ -21,6 +21,9 @@ const MEMORY: u64 = 64 << 20;
 const BREAKDOWNS: [&str; 5] =
     ["panicked", "internal bug", "overflowed its stack", "memory allocation", "core dumped"];
 
+/// Makes something in the folder of a case.
+type Setup = Box<dyn Fn(&Folder)>;
+
 /// One bad input.
 pub(super) struct Case {
     /// What is bad about it.
@@ -29,7 +32,7 @@ pub(super) struct Case {
     pub(super) rows: Vec<u32>,
     /// The faults of other programs' past that it repeats.
     pub(super) history: Vec<u32>,
-    setup: Vec<Box<dyn Fn(&Folder)>>,
+    setup: Vec<Setup>,
     words: Vec<String>,
     script: Option<String>,
     code: i32,

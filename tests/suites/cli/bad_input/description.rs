@@ -127,7 +127,7 @@ fn unreadable() -> Case {
     Case::new("a file without permissions", &[11])
         .file("m.thin", || WHOLE)
         .setup(|folder| {
-            let none = std::os::unix::fs::PermissionsExt::from_mode(0);
+            let none = std::os::unix::fs::PermissionsExt::from_mode(0o000);
             fs::set_permissions(folder.path("m.thin"), none).unwrap();
         })
         .line(RUN)
