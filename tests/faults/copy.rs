@@ -32,6 +32,7 @@ pub(super) fn folder() -> PathBuf {
 /// that a second build is short.
 pub(super) fn seed_copy(faults: &[Fault]) -> Result<(), String> {
     let to = folder();
+    fs::create_dir_all(&to).map_err(|e| format!("{}: cannot make it: {e}", to.display()))?;
     for part in PARTS.into_iter().chain([PAGES]) {
         copy(&root().join(part), &to.join(part), part, faults)?;
     }
