@@ -26,6 +26,14 @@ pub struct Ended {
     pub stderr: String,
 }
 
+impl Ended {
+    /// What it wrote to stderr, without the lines that only a slow machine is shown.
+    pub fn messages(&self) -> String {
+        let is_progress = |line: &&str| line.starts_with("deepthin: preparing weights, ");
+        self.stderr.split_inclusive('\n').filter(|line| !is_progress(line)).collect()
+    }
+}
+
 impl From<Output> for Ended {
     fn from(output: Output) -> Ended {
         Ended {

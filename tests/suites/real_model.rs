@@ -98,7 +98,7 @@ fn the_program_writes_that_text() {
     let ended = run(deepthin().args(words));
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), text), "{ended:?}");
     let summary = "deepthin: 5 prompt tokens, 24 generated, ";
-    assert!(ended.stderr.starts_with(summary), "{}", ended.stderr);
+    assert!(ended.messages().starts_with(summary), "{ended:?}");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn the_program_prints_those_logits() {
     let prompt = entry["prompt"].as_str().unwrap();
     let options = ["--activations", "f32", "--kv", "f32", "--top", "20", "--json"];
     let ended = run(deepthin().args(["logits", "smollm2-135m", "-p", prompt]).args(options));
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    assert_eq!((ended.code, ended.messages().as_str()), (Some(0), ""), "{ended:?}");
     let answer: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((&answer["prompt"], &answer["ids"]), (&entry["prompt"], &entry["ids"]));
     let expected = entry["top"].as_array().unwrap();
