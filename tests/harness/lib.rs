@@ -8,6 +8,7 @@ pub mod c_tools;
 pub mod cases;
 pub mod child;
 pub mod data;
+pub mod elementwise;
 pub mod emulated;
 pub mod engine;
 pub mod faults;

@@ -1,42 +1,20 @@
 //! exp and SiLU through machine code: the definition to the bit, and near the truth.
+//! `cargo run -p deepthin-tests --bin exhaustive` asks every f32.
 
-use deepthin_compiler::lower::{exp, silu};
-use deepthin_compiler::numerics;
-use deepthin_compiler::vir::{Access, Affine, Bound, Builder, Elem, ValueId, verify};
-use deepthin_tests::guard::Placement;
-use deepthin_tests::jit::Compiled;
+use std::collections::BTreeSet;
+
+use deepthin_compiler::interp::vir::run;
+use deepthin_tests::elementwise::{BATCH, EXP, Function, SILU};
 use deepthin_tests::reference::ulp_error;
 
-/// Elements of a call.
-const BATCH: u32 = 1 << 16;
-
-/// A kernel that applies `function` to all elements of a batch.
-fn elementwise(function: fn(&mut Builder, ValueId) -> ValueId) -> Compiled {
-    let mut b = Builder::new("elementwise", 4);
-    let x = b.buffer("x", BATCH * 4, Access::Read);
-    let y = b.buffer("y", BATCH * 4, Access::Write);
-    b.for_range(Bound::Const(0), Bound::Const(BATCH / 4), [], |b, i, []| {
-        let value = b.load(Elem::F32, x, Affine::index(i, 16));
-        let result = function(b, value);
-        b.store(result, Elem::F32, y, Affine::index(i, 16));
-        []
-    });
-    Compiled::new(&verify(b.finish()).unwrap()).unwrap()
-}
-
 /// Calls `see` with x and the result of machine code for every `stride`th bit pattern.
-fn sweep(compiled: &Compiled, stride: usize, mut see: impl FnMut(f32, f32)) {
+fn sweep(function: Function, stride: usize, mut see: impl FnMut(f32, f32)) {
+    let mut compiled = function.compiled();
     let mut patterns = (0..=u32::MAX).step_by(stride).peekable();
     while patterns.peek().is_some() {
-        let mut batch: Vec<u32> = patterns.by_ref().take(BATCH as usize).collect();
-        let count = batch.len();
-        batch.resize(BATCH as usize, 0);
-        let x: Vec<u8> = batch.iter().flat_map(|bits| bits.to_le_bytes()).collect();
-        let mut buffers = [x, vec![0; BATCH as usize * 4]];
-        compiled.run(&mut buffers, &[], Placement::Back).unwrap();
-        let results = buffers[1].as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-        for (bits, y) in batch.into_iter().zip(results).take(count) {
-            see(f32::from_bits(bits), y);
+        let batch: Vec<u32> = patterns.by_ref().take(BATCH as usize).collect();
+        for (bits, y) in batch.iter().zip(compiled.apply(&batch)) {
+            see(f32::from_bits(*bits), y);
         }
     }
 }
@@ -45,11 +23,17 @@ fn same(a: f32, b: f32) -> bool {
     a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
 }
 
+#[track_caller]
+fn assert_defined(function: Function, x: f32, y: f32) {
+    let defined = (function.defined)(x);
+    assert!(same(y, defined), "{}({x:e}) = {y:e}, not {defined:e}", function.name);
+}
+
 /// A prime stride meets every exponent and sign with many fractions.
 #[test]
 fn compiled_exp_is_the_definition_and_within_two_ulp() {
-    sweep(&elementwise(exp), 1009, |x, y| {
-        assert!(same(y, numerics::exp(x)), "exp({x:e}) = {y:e}, not {:e}", numerics::exp(x));
+    sweep(EXP, 1009, |x, y| {
+        assert_defined(EXP, x, y);
         let exact = f64::from(x).exp();
         if exact < f64::from(f32::MAX) {
             let error = ulp_error(y, exact);
@@ -60,7 +44,38 @@ fn compiled_exp_is_the_definition_and_within_two_ulp() {
 
 #[test]
 fn compiled_silu_is_the_definition() {
-    sweep(&elementwise(silu), 4099, |x, y| {
-        assert!(same(y, numerics::silu(x)), "silu({x:e}) = {y:e}, not {:e}", numerics::silu(x));
-    });
+    sweep(SILU, 4099, |x, y| assert_defined(SILU, x, y));
+}
+
+/// Every 2^18th bit pattern, both neighbors of every power of two, and the arguments at which
+/// either function changes its nature.
+fn sample() -> Vec<u32> {
+    let mut sample: BTreeSet<u32> = (0..=u32::MAX).step_by(1 << 18).collect();
+    let powers = (0..512_u32).map(|exponent| exponent << 23);
+    let turns = [-104.0, -103.98, -88.73, -87.4, 17.4, 18.0, 87.4, 88.73, 89.0, 104.0];
+    let turns = turns.map(f32::to_bits).into_iter().chain([f32::NAN.to_bits(), 0x7f80_0001]);
+    for bits in powers.chain(turns) {
+        sample.extend([bits.wrapping_sub(1), bits, bits.wrapping_add(1)]);
+    }
+    sample.into_iter().collect()
+}
+
+#[test]
+fn compiled_functions_are_the_interpreter_on_a_sample() {
+    let sample = sample();
+    let x: Vec<u8> = sample.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+    for function in [EXP, SILU] {
+        let compiled = function.compiled().apply(&sample);
+        for lanes in [4, 8, 16] {
+            let mut buffers = [x.clone(), Vec::new()];
+            buffers.iter_mut().for_each(|bytes| bytes.resize(BATCH as usize * 4, 0));
+            run(&function.kernel(lanes), &mut buffers[..], &[]).unwrap();
+            let interpreted = buffers[1].as_chunks().0.iter().map(|y| f32::from_le_bytes(*y));
+            for ((bits, compiled), interpreted) in sample.iter().zip(&compiled).zip(interpreted) {
+                let x = f32::from_bits(*bits);
+                let equal = same(*compiled, interpreted);
+                assert!(equal, "{}({x:e}): {compiled:e}, {interpreted:e}", function.name);
+            }
+        }
+    }
 }
