@@ -117,7 +117,8 @@ fn every_kernel_is_a_global_function_and_nothing_else_is_there() {
         assert_eq!(found.len(), listed.lines().count(), "{target}: {listed}");
         let mut found: Vec<&str> = found.iter().filter_map(|line| line.split(' ').next()).collect();
         let mut symbols = Header { model: &model, lowered: &lowered, target }.symbols();
-        (found.sort_unstable(), symbols.sort_unstable());
+        found.sort_unstable();
+        symbols.sort_unstable();
         assert_eq!(found, symbols, "{target}");
         let told = c_tools::run(Command::new("readelf").args(["-rS", "-W"]).arg(&path));
         assert!(told.contains("There are no relocations in this file."), "{target}: {told}");
@@ -288,7 +289,8 @@ fn constants_name_what_a_kernel_takes() {
         void deepthin_thin_linear_residual_f32_64x80_t1(
             uint8_t *const *buffers, const int64_t *scalars);
 
-    "#]].assert_eq(&entry[entry.find("enum {").unwrap()..]);
+    "#]]
+    .assert_eq(&entry[entry.find("enum {").unwrap()..]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use deepthin_compiler::codegen::clif::Clif;
 use deepthin_compiler::codegen::target::Target;
 use deepthin_compiler::header::Header;
 use deepthin_compiler::pipeline::{self, CompileError, Lowered};
+use deepthin_runtime::shown::Shown;
 use serde::Serialize;
 
 use crate::args::compile::{CompileArgs, Emit};
@@ -99,6 +100,7 @@ fn listing(lowered: &Lowered, clif: &Clif) -> Result<String, Failure> {
 /// Tells what was written, a line each.
 fn summary(files: &[Written], lowered: &Lowered, target: &Target) {
     for Written { path, bytes, .. } in files {
+        let path = Shown(Path::new(path));
         output::log(format_args!("deepthin: wrote {path} ({bytes} bytes)"));
     }
     let kernels = lowered.kernels.len();
