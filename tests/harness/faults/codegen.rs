@@ -46,8 +46,10 @@ pub(super) const FAULTS: &[Entry] = &[
     (
         "at-most-is-less",
         MATH,
-        "IntCC::SignedLessThanOrEqual, lhs, rhs",
-        To("IntCC::SignedLessThan, lhs, rhs"),
+        "icmp(IntCC::SignedLessThanOrEqual, lhs, rhs)",
+        With(
+            "icmp(if FAULT { IntCC::SignedLessThan } else { IntCC::SignedLessThanOrEqual }, lhs, rhs)",
+        ),
     ),
     (
         "neighboring-lanes-reduced-first",

@@ -9,7 +9,12 @@ const DEQUANT: &str = "compiler/src/dequant.rs";
 
 pub(super) const FAULTS: &[Entry] = &[
     ("rotary-pairs-side-by-side", PACK, "tile * half + pair", To("pair * 2 + tile")),
-    ("gate-and-up-swapped", PACK, "tile as usize,", To("1 - tile as usize,")),
+    (
+        "gate-and-up-swapped",
+        PACK,
+        "tile as usize,",
+        With("if FAULT { 1 - tile as usize } else { tile as usize },"),
+    ),
     (
         "angle-of-the-next-position",
         PACK,
