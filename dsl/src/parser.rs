@@ -281,9 +281,13 @@ fn label(rule: Rule) -> Option<&'static str> {
 fn syntax_hint(found: &str, expected: &[Rule]) -> Option<String> {
     let expects = |rule| expected.contains(&rule);
     Some(match found {
+        _ if expects(Rule::colon) => "an argument is a name, `:` and a value: `heads: 9`".into(),
         "=" | ":" => "a key and its value stand side by side: `width 576`".into(),
         "," | ";" if expects(Rule::key) => {
             "entries need no separator: `width 576  depth 30`".into()
+        }
+        _ if expects(Rule::close_paren) && expects(Rule::comma) => {
+            "separate arguments by `,`, and close them with `)`".into()
         }
         "\"" | "'" => "names and values are written without quotes".into(),
         "#" => "a comment begins with `//`".into(),

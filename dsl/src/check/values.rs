@@ -7,7 +7,7 @@ use crate::source::{MAX_DIAGNOSTICS, Source, clipped};
 use crate::suggest::{join, join_names, nearest_name};
 
 use super::draft::Slot;
-use super::vocabulary::{CountKey, Form, HOMES, later, synonym};
+use super::vocabulary::{CountKey, Form, HOMES, later, said_otherwise, synonym};
 
 /// A value that names one of its key's forms.
 pub(super) struct Taken<'a, 's> {
@@ -247,9 +247,12 @@ impl<'s> Reader<'_, 's> {
             return self.not_yet(value.span, feature, &takes);
         }
         let span = name.map_or(value.span, |name| name.span);
-        let hint = match name.and_then(|name| nearest_name(name.text, &names)) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => {
+        let known = name.and_then(|name| said_otherwise(key, name.text));
+        let near = name.and_then(|name| nearest_name(name.text, &names));
+        let hint = match (known, near) {
+            (Some(known), _) => known.to_owned(),
+            (None, Some(meant)) => format!("did you mean `{meant}`?"),
+            (None, None) => {
                 format!("for example `{key} {}`", forms.first().map_or("", |form| form.example))
             }
         };

@@ -139,6 +139,15 @@ pub(super) fn synonym(word: &str) -> Option<&'static str> {
     })
 }
 
+/// How to say what other descriptions of models call the value `word` of a key.
+pub(super) fn said_otherwise(key: &str, word: &str) -> Option<&'static str> {
+    Some(match (key, word) {
+        ("attention", "mha") => "multi-head attention is `gqa(heads: 9)`, without `kv_heads`",
+        ("attention", "mqa") => "multi-query attention is `gqa(heads: 9, kv_heads: 1)`",
+        _ => return None,
+    })
+}
+
 /// What a designed but unbuilt word stands for: a key or an argument (`place` is the section or
 /// the form that holds it), or a value (`place` is its key).
 pub(super) fn later(place: &str, word: &str) -> Option<&'static str> {

@@ -232,12 +232,15 @@ fn broken_entries() {
             error[D0002]: m.thin:7:22: expected `)`, `,` or `:`, found `1e-5`
                       norm rms(eps 1e-5)
                                    ^^^^
+            help: an argument is a name, `:` and a value: `heads: 9`
             error[D0002]: m.thin:8:9: expected `)` or `,`, found `attention`
                       attention gqa(heads: 9, kv_heads: 3)
                       ^^^^^^^^^
+            help: separate arguments by `,`, and close them with `)`
             error[D0002]: m.thin:8:32: expected `)` or `,`, found `kv_heads`
                       attention gqa(heads: 9 kv_heads: 3)
                                              ^^^^^^^^
+            help: separate arguments by `,`, and close them with `)`
             error[D0002]: m.thin:6:13: expected a key, found `{`
                   block 3 {
                           ^
@@ -260,9 +263,11 @@ fn syntax_errors_are_all_found() {
             error[D0002]: m.thin:5:22: expected `)`, `,` or `:`, found `1`
                       norm rms(eps 1)
                                    ^
+            help: an argument is a name, `:` and a value: `heads: 9`
             error[D0002]: m.thin:7:22: expected `)`, `,` or `:`, found `3`
                           kv_heads 3)
                                    ^
+            help: an argument is a name, `:` and a value: `heads: 9`
             error[D0002]: m.thin:10:22: expected `]` or `,`, found `1`
                   sharing order [0 1]
                                    ^

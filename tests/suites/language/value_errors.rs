@@ -204,6 +204,8 @@ fn values_of_the_wrong_form() {
             ("sharing none", "sharing immediate [2]"),
             ("norm rms(eps: 1e-5)", "norm rmsnorm"),
             ("attention gqa(heads: 9, kv_heads: 3)", "attention gqa(9, 3)"),
+            ("attention gqa(heads: 9, kv_heads: 3)", "attention mha(heads: 9)"),
+            ("attention gqa(heads: 9, kv_heads: 3)", "attention mqa(heads: 9)"),
             ("storage {", "sharing none storage q4 notes {"),
         ],
         expect![[r#"
@@ -239,6 +241,14 @@ fn values_of_the_wrong_form() {
                       attention gqa(9, 3)
                                        ^
             help: `gqa(heads: 9, kv_heads: 3)`
+            error[D0011]: m.thin:8:19: `attention` takes `gqa(heads: 9, kv_heads: 3)`, found `mha(..)`
+                      attention mha(heads: 9)
+                                ^^^
+            help: multi-head attention is `gqa(heads: 9)`, without `kv_heads`
+            error[D0011]: m.thin:8:19: `attention` takes `gqa(heads: 9, kv_heads: 3)`, found `mqa(..)`
+                      attention mqa(heads: 9)
+                                ^^^
+            help: multi-query attention is `gqa(heads: 9, kv_heads: 1)`
             error[D0004]: m.thin:13:5: duplicate key `sharing`, first given at 12:5
                   sharing none storage q4 notes { blocks q4(group: 32)  embeddings q8(group: 32) }
                   ^^^^^^^
