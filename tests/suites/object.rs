@@ -312,12 +312,15 @@ fn the_opening_tells_the_layouts_that_occur() {
              Panel p of a matrix holds its rows 32p .. 32p+15 in tile A, 32p+16 .. 32p+31 in tile B, but
 
                of q and k: a head begins a new panel; tile A holds its elements i .. i+15, tile B its
-               elements i + HEAD_DIM/2 .. i+15 + HEAD_DIM/2, for i = 0, 16, .. below HEAD_DIM/2 (where q,
-               k and v are of one format, they are one matrix: the panels of q, of k, of v);
+               elements i + HEAD_DIM/2 .. i+15 + HEAD_DIM/2, for i = 0, 16, .. below HEAD_DIM/2; where
+               HEAD_DIM/2 ends inside a tile, the rows past it are zeros (where q, k and v are of one
+               format, they are one matrix: the panels of q, of k, of v);
                of gate and up: rows 16p .. 16p+15 of gate in tile A, of up in tile B.
 
          rotary row of a position: HEAD_DIM/2 cosines, then HEAD_DIM/2 sines, f32, of the angles
-             position * ROPE_THETA^(-2i / HEAD_DIM) for i = 0, 1, .. HEAD_DIM/2 - 1.
+             position * ROPE_THETA^(-2i / HEAD_DIM) for i = 0, 1, .. HEAD_DIM/2 - 1. A head h is rotated in
+             pairs a = h[i], b = h[i + HEAD_DIM/2]: with the cosine c and the sine s of i they become
+             a * c - b * s and b * c + a * s.
 
          key cache of a layer: f32 [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of a head's key at
              a position lies in block position / 16, in row d, at place position % 16.
@@ -365,8 +368,11 @@ fn names_of_targets_are_known_or_refused() {
         .assert_eq(&named(arm, Some("x86-64-v3")).unwrap_err());
     let meant = Target::named(arm, Some("armv8.2+dotprod")).unwrap_err().meant();
     assert_eq!(meant, Some("armv8.2-a+dotprod"));
-    let meant = Target::named(Some("x86_64-linux-gnu"), None).unwrap_err().meant();
-    assert_eq!(meant, None);
+    let meant = |triple| Target::named(Some(triple), None).unwrap_err().meant();
+    assert_eq!(meant("aarch64"), arm);
+    assert_eq!(meant("aarch64-unknown-linux"), arm);
+    assert_eq!(meant("x86_64-linux-gnu"), None);
+    assert_eq!(meant("riscv64-unknown-linux-gnu"), None);
 }
 
 #[test]

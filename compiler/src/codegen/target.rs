@@ -167,12 +167,24 @@ impl TargetError {
     /// The name that was meant, where one is near.
     pub fn meant(&self) -> Option<&'static str> {
         match self {
-            TargetError::Triple { found, known } | TargetError::Cpu { found, known, .. } => {
-                deepthin_dsl::nearest_name(found, known)
+            // Triples are alike in all but the machine, so that one has to be near by itself.
+            TargetError::Triple { found, known } => {
+                let near = deepthin_dsl::nearest_name(found, known);
+                let machine = known.iter().copied().find(|known| machine_of(known) == found);
+                let is_near = |meant: &&str| {
+                    deepthin_dsl::nearest_name(machine_of(found), &[machine_of(meant)]).is_some()
+                };
+                machine.or(near.filter(is_near))
             }
+            TargetError::Cpu { found, known, .. } => deepthin_dsl::nearest_name(found, known),
             TargetError::Native { .. } | TargetError::Host { .. } => None,
         }
     }
+}
+
+/// The machine that a triple begins with.
+fn machine_of(triple: &str) -> &str {
+    triple.split('-').next().unwrap_or(triple)
 }
 
 impl Target {

@@ -64,7 +64,9 @@ vector of n: n f32, then room up to a multiple of 32 elements. What the room hol
 /// Layouts that every model has, behind its matrices.
 const CACHES: &str = "\
 rotary row of a position: HEAD_DIM/2 cosines, then HEAD_DIM/2 sines, f32, of the angles
-    position * ROPE_THETA^(-2i / HEAD_DIM) for i = 0, 1, .. HEAD_DIM/2 - 1.
+    position * ROPE_THETA^(-2i / HEAD_DIM) for i = 0, 1, .. HEAD_DIM/2 - 1. A head h is rotated in
+    pairs a = h[i], b = h[i + HEAD_DIM/2]: with the cosine c and the sine s of i they become
+    a * c - b * s and b * c + a * s.
 
 key cache of a layer: f32 [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of a head's key at
     a position lies in block position / 16, in row d, at place position % 16.
@@ -148,8 +150,9 @@ packed matrix: panels of 32 rows, one behind the other; rows past the last are z
         text.push_str(&paragraph(
             "      ",
             "of q and k: a head begins a new panel; tile A holds its elements i .. i+15, tile B its \
-             elements i + HEAD_DIM/2 .. i+15 + HEAD_DIM/2, for i = 0, 16, .. below HEAD_DIM/2 (where q, k \
-             and v are of one format, they are one matrix: the panels of q, of k, of v);",
+             elements i + HEAD_DIM/2 .. i+15 + HEAD_DIM/2, for i = 0, 16, .. below HEAD_DIM/2; where \
+             HEAD_DIM/2 ends inside a tile, the rows past it are zeros (where q, k and v are of one \
+             format, they are one matrix: the panels of q, of k, of v);",
         ));
     }
     if paired {
