@@ -76,7 +76,7 @@ pub(crate) enum Emit {
     Obj,
     /// MODEL.h, its C header
     Header,
-    /// MODEL.asm, the machine code as text
+    /// MODEL.asm, the machine code as Cranelift lists it: to read, not to assemble
     Asm,
 }
 

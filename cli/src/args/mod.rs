@@ -73,10 +73,11 @@ pub(crate) enum Command {
 /// leaves out.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  deepthin import model.gguf > model.thin")]
+Examples:
+  deepthin import model.gguf > model.thin
+  deepthin import smollm2-135m")]
 pub(crate) struct ImportArgs {
-    /// GGUF file
+    /// GGUF file, or catalog name
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 }

@@ -108,7 +108,7 @@ const RUNNING: &str = "How to run";
 pub(crate) enum Activations {
     /// 32-bit floats
     F32,
-    /// 8-bit integers with a scale for each group
+    /// 8-bit integers with a scale for each group (not there yet)
     Q8,
 }
 
@@ -117,9 +117,9 @@ pub(crate) enum Activations {
 pub(crate) enum KvFormat {
     /// 32-bit floats
     F32,
-    /// 16-bit floats
+    /// 16-bit floats (not there yet)
     F16,
-    /// 8-bit integers with a scale for each group
+    /// 8-bit integers with a scale for each group (not there yet)
     Q8,
 }
 
@@ -128,8 +128,8 @@ pub(crate) enum KvFormat {
 pub(crate) enum Isa {
     /// 128-bit vectors, through Cranelift
     Clif128,
-    /// 256-bit vectors of x86-64
+    /// 256-bit vectors of x86-64 (not there yet)
     Avx2,
-    /// 512-bit vectors of x86-64
+    /// 512-bit vectors of x86-64 (not there yet)
     Avx512,
 }

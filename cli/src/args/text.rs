@@ -222,7 +222,8 @@ pub(crate) struct InfoArgs {
 ///
 /// Prints a row for each test: ppN processes a prompt of N tokens, tgN generates N tokens. Each
 /// repetition uses new token ids; tokenization and sampling are left out, and one more repetition
-/// before the first warms up. Compare only figures of one run: machines change their speed.
+/// before the first warms up. Where it took too short for a rate, a row tells the time. Compare only
+/// figures of one run: machines change their speed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -1,9 +1,11 @@
 //! What verbs work on: the model and the text that the command line names.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use deepthin::catalog::CatalogModel;
 use deepthin::engine::{self, Engine, RunOptions};
+use deepthin::fetch;
 use deepthin::file::{self, FileError};
 use deepthin::source::{self, ModelName, Source};
 use deepthin_compiler::pipeline::Lowered;
@@ -34,6 +36,14 @@ pub(crate) fn source_for_short(args: &SourceArgs) -> Result<Source, Failure> {
     let source = source(args, &interrupt)?;
     interrupt.stop_watching();
     Ok(source)
+}
+
+/// The file of a catalog model, which is fetched if it is not there yet.
+pub(crate) fn fetched(model: &CatalogModel) -> Result<PathBuf, Failure> {
+    let interrupt = Interrupt::watch()?;
+    let path = fetch::ensure(model.name, &mut FetchProgress::new(interrupt.clone()))?;
+    interrupt.stop_watching();
+    Ok(path)
 }
 
 /// Compiles a model and packs its weights; tells what the user should know about it.

@@ -149,8 +149,9 @@ impl Clock {
     /// Counts, why it ended, and speed. The speed is that of the tokens after the first: the time
     /// up to that one is the prompt's.
     fn summary(&self, prompt: usize, reason: &str, engine: &Engine) -> String {
+        let tokens = if prompt == 1 { "token" } else { "tokens" };
         let mut summary =
-            format!("{prompt} prompt tokens, {} generated, ended by {reason}", self.tokens);
+            format!("{prompt} prompt {tokens}, {} generated, ended by {reason}", self.tokens);
         if let Some(first) = self.first {
             let (rest, time) = (self.tokens.saturating_sub(1), self.whole.saturating_sub(first));
             let seconds = time.as_secs_f64();

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use deepthin::engine::{self, RunOptions};
 use deepthin::file;
 use deepthin::source::Weights;
+use deepthin::verify::filetest::FiletestError;
 use deepthin::verify::ladder::LadderError;
 use deepthin::verify::machine::{KernelEngine, MachineCode};
 use deepthin::verify::report::{CounterExample, Report};
 use deepthin::verify::whole::{TOKENS, session_sequences};
 use deepthin::verify::{Settings, VerifyError, verify_kernels, verify_random, verify_text};
 use deepthin_compiler::pipeline::{CompileError, Lowered, program};
+use deepthin_runtime::shown::Shown;
 use serde::Serialize;
 
 use crate::answers::{Answer, print_one};
@@ -92,7 +94,8 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
         (Some(model), _) => own(&machine, args, model, &settings, &interrupt)?,
         (None, count) => {
             let count = count.map_or(0, |count| count as usize);
-            let progress = VerifyProgress::new(interrupt.clone());
+            let what = format!("{count} generated models");
+            let progress = VerifyProgress::new(&what, interrupt.clone());
             verify_random(&machine, count, &settings, &progress)?
         }
     };
@@ -113,11 +116,18 @@ fn text(
 ) -> Result<Report, Failure> {
     let bytes = file::read(path, "a kernel", MAX_KERNEL_BYTES)?;
     let Ok(text) = String::from_utf8(bytes) else {
-        let message = format!("{}: found bytes that are not UTF-8", path.display());
+        let message = format!("{}: found bytes that are not UTF-8", Shown(path));
         return Err(Failure::new(Exit::BadData, message).fix("name the text of a kernel"));
     };
-    let progress = VerifyProgress::new(interrupt.clone());
-    Ok(verify_text(machine, &text, settings, &progress)?)
+    let progress = VerifyProgress::new("a kernel", interrupt.clone());
+    verify_text(machine, &text, settings, &progress).map_err(|error| match error {
+        // A place in the text follows the path at once, as in `kernel.vir:3:1: ..`.
+        VerifyError::Text(FiletestError::Parse(_)) => {
+            Failure::from(error).at(format_args!("{}:", Shown(path)))
+        }
+        VerifyError::Text(_) => Failure::from(error).at(format_args!("{}: ", Shown(path))),
+        error => error.into(),
+    })
 }
 
 /// The user's own model.
@@ -133,21 +143,23 @@ fn own(
     input::notes(&engine::notices(&source, &options));
     let lowered = engine::lower_source(&source, &options)?;
     let work = source.model.parameters().applied.max(1);
+    let what = format!("{} kernels of {}", lowered.kernels.len(), source.model.name);
     if let Weights::None = source.weights {
-        let progress = VerifyProgress::new(interrupt.clone());
+        let progress = VerifyProgress::new(&what, interrupt.clone());
         return Ok(verify_kernels(machine, &lowered, None, settings, &progress)?);
     }
     let codes = machine.code(&lowered.kernels).map_err(CompileError::from)?;
     let program = Arc::new(program(&lowered, codes));
     engine::check_memory(&program, settings.threads)?;
     let mut image = input::image(source, &lowered, settings.threads, &|| interrupt.requested())?;
-    let progress = VerifyProgress::new(interrupt.clone());
+    let progress = VerifyProgress::new(&what, interrupt.clone());
     let bytes = Some(&*image.bytes_mut());
     let mut report = verify_kernels(machine, &lowered, bytes, settings, &progress)?;
     if !interrupt.requested() {
         let most = u32::try_from(SEQUENCE_WORK / work).unwrap_or(u32::MAX).max(4);
         let tokens = tokens(&lowered, TOKENS.min(most));
-        let sequences = session_sequences(&program, &Arc::new(image), &tokens, settings.seed);
+        let sequences =
+            session_sequences(&program, &Arc::new(image), &tokens, settings.seed, false);
         let (_, sequences) =
             sequences.map_err(|error| VerifyError::from(LadderError::from(error)))?;
         report.sequences = sequences.compared;

@@ -382,8 +382,10 @@ impl From<VerifyError> for Failure {
         match error {
             VerifyError::Ladder(error) => error.into(),
             VerifyError::Call(CallError::Memory(error)) => error.into(),
-            VerifyError::Text(error) => Failure::new(Exit::BadData, error)
-                .fix("see specs/vir.md for kernels and specs/testing.md for their inputs"),
+            VerifyError::Text(error) => Failure::new(Exit::BadData, error).fix(
+                "name a file of one kernel, as dump --stage vir --kernel prints it, with or \
+                      without inputs: see specs/vir.md and specs/testing.md",
+            ),
             VerifyError::Lanes { expected, .. } => Failure::new(Exit::HostFeature, error)
                 .fix(format!("lower it for {expected} lanes, or verify it where it is for")),
             VerifyError::TooLong { .. } => {

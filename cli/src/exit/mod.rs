@@ -94,6 +94,14 @@ impl Failure {
         self
     }
 
+    /// The same failure with `place`, where it lies, before its message.
+    pub(crate) fn at(mut self, place: impl Display) -> Failure {
+        if let Failure::Error { message, .. } = &mut self {
+            *message = format!("{place}{message}");
+        }
+        self
+    }
+
     /// Writing to stdout failed.
     pub(crate) fn stdout(error: io::Error) -> Failure {
         match error.kind() {

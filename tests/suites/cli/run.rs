@@ -103,7 +103,7 @@ fn ctrl_c_ends_after_a_whole_token_with_130() {
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
     assert!(ended.stdout.ends_with('>'));
     let told = without_progress(&ended);
-    assert!(told.len() == 1 && told[0].starts_with("deepthin: 1 prompt tokens, "), "{told:?}");
+    assert!(told.len() == 1 && told[0].starts_with("deepthin: 1 prompt token, "), "{told:?}");
 }
 
 /// Weights take a while to draw: that is said, and Ctrl-C is heard meanwhile.

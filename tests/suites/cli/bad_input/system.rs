@@ -200,5 +200,5 @@ fn sigterm_ends_after_a_whole_token() {
     signal(&child, Signal::TERM);
     let ended: Ended = child.wait_with_output().unwrap().into();
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
-    assert!(ended.stdout.ends_with('>') && ended.stderr.starts_with("deepthin: 1 prompt tokens, "));
+    assert!(ended.stdout.ends_with('>') && ended.stderr.starts_with("deepthin: 1 prompt token, "));
 }
