@@ -160,7 +160,7 @@ pub fn create_directory(path: &Path) -> Result<(), FileError> {
 /// link to it, the link.
 ///
 /// # Errors
-/// As [`write`]; a file that may not be written to.
+/// As [`write()`]; a file that may not be written to.
 pub fn rewrite(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let create = |cause| FileError::Create { path: path.to_path_buf(), cause };
     let target = fs::canonicalize(path).map_err(create)?;
