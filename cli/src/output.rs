@@ -216,17 +216,21 @@ impl Drop for PackProgress {
     }
 }
 
-/// Shows on stderr how much is verified: a bar on a terminal, nothing elsewhere.
+/// Shows on stderr how much is verified: a bar on a terminal, one line elsewhere.
 pub(crate) struct VerifyProgress {
     bar: ProgressBar,
     interrupt: Interrupt,
 }
 
 impl VerifyProgress {
-    /// Nothing is shown before the first kernel or model is done.
-    pub(crate) fn new(interrupt: Interrupt) -> VerifyProgress {
+    /// Nothing of so much is done.
+    pub(crate) fn new(what: &str, interrupt: Interrupt) -> VerifyProgress {
         let bar = ProgressBar::new(0)
-            .with_style(style("deepthin: verified [{bar:30}] {pos}/{len} {eta}"));
+            .with_style(style("deepthin: {msg} [{bar:30}] {pos}/{len} {eta}"))
+            .with_message(format!("verifying {what}"));
+        if bar.is_hidden() {
+            log(format_args!("deepthin: verifying {what}"));
+        }
         VerifyProgress { bar, interrupt }
     }
 }

@@ -27,4 +27,5 @@ mod text;
 mod threads;
 mod tidy;
 mod tokenizer;
+mod verify;
 mod vir;

@@ -33,6 +33,12 @@ impl Case<'_> {
         Ok(memory.0)
     }
 
+    /// The same call with bytes of its own.
+    pub fn owned(&self) -> Case<'static> {
+        let buffers = self.buffers.iter().map(|bytes| Cow::Owned(bytes.to_vec())).collect();
+        Case { kernel: Arc::clone(&self.kernel), buffers, scalars: self.scalars.clone() }
+    }
+
     /// A number that tells cases apart: of the kernel's text (`kernel`), contents and scalars.
     pub fn fingerprint(&self, kernel: u64) -> u64 {
         let mut hasher = DefaultHasher::new();

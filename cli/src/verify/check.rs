@@ -9,7 +9,7 @@ use deepthin_runtime::abi::KernelCode;
 use super::case::{Case, text_fingerprint};
 use super::choices::mix;
 use super::compare::elements;
-use super::exact::distance;
+use super::exact::{Distance, distance};
 use super::filetest::{Part, write};
 use super::guard::POISON;
 use super::machine::{Bench, CallError, Mismatch};
@@ -32,6 +32,17 @@ pub struct Settings {
     pub seed: u64,
     /// Threads that verify.
     pub threads: usize,
+}
+
+/// The calls of one kernel that are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Calls {
+    /// What they are drawn from, together with the kernel's number in its plan.
+    pub seed: u64,
+    /// How many.
+    pub cases: u32,
+    /// Whether the first that goes wrong is the last.
+    pub until_wrong: bool,
 }
 
 /// Someone who looks on, from several threads.
@@ -65,8 +76,8 @@ pub struct Checked {
     pub wrong: Option<(Wrong, Case<'static>)>,
 }
 
-/// Runs `settings.cases` calls of a kernel that `code` runs; they follow from `seed` and the
-/// kernel's number in its plan. Fewer where the watcher cancels.
+/// Runs calls of a kernel that `code` runs; fewer where the watcher cancels. Weights come from
+/// `image`, a model's packed ones, in half of them.
 ///
 /// # Errors
 /// No memory; a call that the kernel does not declare, which is a bug of the drawing.
@@ -74,18 +85,19 @@ pub fn check_kernel(
     planned: &Planned<'_>,
     code: Arc<dyn KernelCode>,
     image: Option<&[u8]>,
-    (seed, cases): (u64, u32),
+    calls: Calls,
     watch: &dyn Watch,
 ) -> Result<Checked, CallError> {
     let drawing = Drawing { image, garbage: POISON, steps: STEPS };
     let mut bench = Bench::new(Arc::clone(&planned.kernel), code);
     let text = text_fingerprint(&planned.kernel);
     let mut checked = Checked { tally: Tally::default(), fingerprints: Vec::new(), wrong: None };
-    for case in 0..cases {
-        if watch.cancelled() {
+    let seed = mix(calls.seed, planned.number() as u64);
+    for case in 0..calls.cases {
+        if watch.cancelled() || (calls.until_wrong && checked.wrong.is_some()) {
             break;
         }
-        let drawn = planned.draw(&drawing, mix(mix(seed, planned.number() as u64), case.into()));
+        let drawn = planned.draw(&drawing, mix(seed, case.into()));
         let expected = drawn.case.expected()?;
         let mismatch = bench.compare(&drawn.case, &expected)?;
         let distance = distance(planned, &drawn, &expected);
@@ -97,33 +109,50 @@ pub fn check_kernel(
             tally.hold(distance);
         }
         checked.fingerprints.push(drawn.case.fingerprint(text));
-        if checked.wrong.is_some() {
-            continue;
-        }
-        if let Some(mismatch) = mismatch {
-            let small = minimize(&drawn.case, MINIMIZE_RUNS, |case| {
-                matches!(bench.check(case), Ok(Some(_)))
-            });
-            let mismatch = bench.check(&small)?.unwrap_or(mismatch);
-            checked.wrong = Some((Wrong::Bits(mismatch), small));
-        } else if let Some(distance) = distance.filter(|distance| distance.share > 1.0) {
-            let case = minimize(&drawn.case, 0, |_| false);
-            checked.wrong = Some((Wrong::Distance(distance), case));
+        let distance = distance.filter(|distance| distance.share > 1.0);
+        let wrong = mismatch.map(Wrong::Bits).or(distance.map(Wrong::Distance));
+        if let (Some(wrong), None) = (wrong, &checked.wrong) {
+            checked.wrong = Some((wrong, drawn.case.owned()));
         }
     }
     Ok(checked)
+}
+
+/// A fault in words, with the text of a small call that shows it where machine code differs.
+///
+/// # Errors
+/// As [`check_kernel`].
+pub fn shown(
+    wrong: &Wrong,
+    case: &Case<'_>,
+    code: Arc<dyn KernelCode>,
+) -> Result<(String, Option<String>), CallError> {
+    let name = &case.kernel.name;
+    match wrong {
+        Wrong::Distance(Distance { share, place }) => {
+            Ok((format!("{name}: {share:.2} times its bound: {place}"), None))
+        }
+        Wrong::Bits(first) => {
+            let mut bench = Bench::new(Arc::clone(&case.kernel), code);
+            let fails = |case: &Case<'static>| matches!(bench.check(case), Ok(Some(_)));
+            let small = minimize(case, MINIMIZE_RUNS, fails);
+            let mismatch = bench.check(&small)?.unwrap_or_else(|| first.clone());
+            let message = format!("{name}: `{}` {}", mismatch.buffer, mismatch.difference);
+            Ok((message, Some(counter_text(&small, &mismatch)?)))
+        }
+    }
 }
 
 /// The text of a call, with what the interpreter gives at the place of a mismatch.
 ///
 /// # Errors
 /// Scalars or buffers that are not as the kernel declares.
-pub fn counter_text(case: &Case<'_>, mismatch: Option<&Mismatch>) -> Result<String, CallError> {
+fn counter_text(case: &Case<'_>, mismatch: &Mismatch) -> Result<String, CallError> {
     let expected = case.expected()?;
     let elements = elements(&case.kernel);
     let buffers = case.kernel.buffers.iter().zip(elements);
     let shown = buffers.filter_map(|((buffer, declared), elem)| {
-        let mismatch = mismatch.filter(|mismatch| mismatch.buffer == declared.name)?;
+        let mismatch = Some(mismatch).filter(|mismatch| mismatch.buffer == declared.name)?;
         let elem = elem.unwrap_or(Elem::U16);
         let offset = mismatch.byte?;
         let left = (declared.bytes as usize).checked_sub(offset)?;

@@ -16,10 +16,7 @@ pub fn minimize(
     runs: u32,
     fails: impl FnMut(&Case<'static>) -> bool,
 ) -> Case<'static> {
-    let buffers = case.buffers.iter().map(|bytes| Cow::Owned(bytes.to_vec())).collect();
-    let kernel = Arc::clone(&case.kernel);
-    let case = Case { kernel, buffers, scalars: case.scalars.clone() };
-    let mut minimizer = Minimizer { case, fails, runs };
+    let mut minimizer = Minimizer { case: case.owned(), fails, runs };
     minimizer.scalars();
     minimizer.buffers();
     minimizer.case
@@ -90,13 +87,14 @@ impl<F: FnMut(&Case<'static>) -> bool> Minimizer<F> {
         }
     }
 
-    /// Halves a share as long as one of its halves fails.
+    /// Empties a share, or halves it as long as one of its halves fails; then moves it to 0.
     fn shorten(&mut self, begin: usize) {
-        loop {
+        while !self.set(&[(begin, 0), (begin + 1, 0)]) {
             let (first, last) = (self.scalar(begin), self.scalar(begin + 1));
             let middle = first + (last - first) / 2;
             let front = middle > first && self.set(&[(begin + 1, middle)]);
             if !front && (middle == first || !self.set(&[(begin, middle)])) {
+                self.set(&[(begin, 0), (begin + 1, last - first)]);
                 return;
             }
         }

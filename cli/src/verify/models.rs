@@ -1,11 +1,15 @@
 //! Models of every kind, generated: small ones whose sizes fill no vector, a few of the family's
 //! real sizes. They shrink.
 
+use std::ops::RangeInclusive;
+
 use deepthin_compiler::fir::{Formats, Role};
 use deepthin_compiler::format::Format;
 use deepthin_dsl::Model;
 use deepthin_dsl::model::{Activations, Block, KvStorage, Sharing, Storage, TensorStorage};
 use proptest::prelude::*;
+
+use super::choices::mix;
 
 /// A model, and the storage of each of its tensors.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,34 +98,38 @@ struct Shape {
 /// heads whose sum is not the width, sizes that fill no vector. Half of them are made of
 /// multiples of 32, so that groups of 32 fit.
 pub fn model() -> impl Strategy<Value = Model> {
-    let shape = prop_oneof![ragged_shape(), grained_shape()];
-    (shape, 1_u32..=4, 8_u32..=200).prop_flat_map(|(shape, depth, vocab)| of(shape, depth, vocab))
+    of(prop_oneof![ragged_shape(), grained_shape()], 1..=4)
 }
 
 /// One block of the sizes that MobileLLM's models have.
 fn family() -> impl Strategy<Value = Model> {
+    let shape =
+        |(width, heads, kv_heads, hidden)| Shape { width, hidden, heads, kv_heads, head_dim: 64 };
     let sizes = [(576, 9, 3, 1536), (960, 15, 5, 2560)];
-    (prop::sample::select(sizes.to_vec()), 8_u32..=200).prop_flat_map(|(sizes, vocab)| {
-        let (width, heads, kv_heads, hidden) = sizes;
-        of(Shape { width, hidden, heads, kv_heads, head_dim: 64 }, 1, vocab)
-    })
+    of(prop::sample::select(sizes.map(shape).to_vec()), 1..=1)
 }
 
-/// Models of a shape.
-fn of(shape: Shape, depth: u32, vocab: u32) -> impl Strategy<Value = Model> {
-    let rows = [shape.width, shape.heads * shape.head_dim, shape.hidden];
+/// Models of a shape. All parts are drawn side by side, none from another, so that each shrinks by
+/// itself.
+fn of(
+    shape: impl Strategy<Value = Shape>,
+    depth: RangeInclusive<u32>,
+) -> impl Strategy<Value = Model> {
     let free = (
         prop::sample::select(vec!["m", "tiny_2", "_x", "model", "Thin"]),
         prop_oneof![3 => 4_u32..=64, 1 => 65_u32..=200],
         prop::sample::select(vec![1e-5_f32, 1e-6, 0.1, f32::MIN_POSITIVE]),
         prop::sample::select(vec![10_000.0_f64, 100_000.0, 0.5, 1e30, 12_345.678]),
         any::<bool>(),
+        prop_oneof![8_u32..=200, prop::sample::select(vec![31, 32, 33, 63, 64, 65, 127, 128, 129])],
     );
-    let storage = (tensor(&rows), tensor(&rows[..1]), kv_cache(), activations());
-    (free, sharing(depth), storage).prop_map(move |(free, sharing, storage)| {
-        let (name, context, norm_eps, rope_theta, tied) = free;
+    let storage = (tensor(), tensor(), kv_cache(), activations());
+    (shape, depth, free, sharing(), storage).prop_map(|(shape, depth, free, sharing, storage)| {
+        let (name, context, norm_eps, rope_theta, tied, vocab) = free;
         let (blocks, embeddings, kv_cache, activations) = storage;
         let Shape { width, hidden, heads, kv_heads, head_dim } = shape;
+        let blocks = blocks.on(&[width, heads * head_dim, hidden]);
+        let embeddings = embeddings.on(&[width]);
         Model {
             name: name.to_owned(),
             vocab,
@@ -130,7 +138,7 @@ fn of(shape: Shape, depth: u32, vocab: u32) -> impl Strategy<Value = Model> {
             depth,
             block: Block { norm_eps, heads, kv_heads, head_dim, rope_theta, ffn_hidden: hidden },
             tied,
-            sharing,
+            sharing: sharing.of(depth),
             storage: Storage { blocks, embeddings, kv_cache, activations },
         }
     })
@@ -189,35 +197,71 @@ fn grained_shape() -> impl Strategy<Value = Shape> {
     })
 }
 
-fn sharing(depth: u32) -> impl Strategy<Value = Sharing> {
-    // Every block once, in some order, then a few of them again.
-    let once: Vec<u32> = (0..depth).collect();
-    let order = (Just(once).prop_shuffle(), prop::collection::vec(0..depth, 0..=4))
-        .prop_map(|(once, again)| Sharing::Order(once.into_iter().chain(again).collect()));
+/// A sharing scheme before the number of blocks is known.
+#[derive(Debug, Clone)]
+enum Scheme {
+    Fixed(Sharing),
+    /// Every block once, in an order that the number decides, then these again.
+    Order(u64, Vec<u32>),
+}
+
+impl Scheme {
+    fn of(self, depth: u32) -> Sharing {
+        let (seed, again) = match self {
+            Scheme::Fixed(sharing) => return sharing,
+            Scheme::Order(seed, again) => (seed, again),
+        };
+        let mut order: Vec<u32> = (0..depth).collect();
+        order.sort_by_key(|block| mix(seed, u64::from(*block)));
+        order.extend(again.into_iter().map(|block| block % depth.max(1)));
+        Sharing::Order(order)
+    }
+}
+
+fn sharing() -> impl Strategy<Value = Scheme> {
     prop_oneof![
-        Just(Sharing::None),
-        (1_u32..=3).prop_map(Sharing::Immediate),
-        (1_u32..=3).prop_map(Sharing::Loop),
-        Just(Sharing::Reverse),
-        order,
+        Just(Scheme::Fixed(Sharing::None)),
+        (1_u32..=3).prop_map(|times| Scheme::Fixed(Sharing::Immediate(times))),
+        (1_u32..=3).prop_map(|times| Scheme::Fixed(Sharing::Loop(times))),
+        Just(Scheme::Fixed(Sharing::Reverse)),
+        (any::<u64>(), prop::collection::vec(0..4_u32, 0..=4))
+            .prop_map(|(seed, again)| Scheme::Order(seed, again)),
     ]
 }
 
-/// Storage whose groups divide all of `rows`.
-fn tensor(rows: &[u32]) -> impl Strategy<Value = TensorStorage> + use<> {
-    let groups: Vec<u32> =
-        (1..=64).filter(|group| rows.iter().all(|row| row.is_multiple_of(*group))).collect();
-    // The one group that file formats have gets its share beside all the others.
-    let usual = if groups.contains(&32) { vec![32] } else { groups.clone() };
-    let group = prop_oneof![prop::sample::select(groups), prop::sample::select(usual)];
+/// Storage of a tensor before its rows are known.
+#[derive(Debug, Clone)]
+enum Stored {
+    Float(TensorStorage),
+    /// In 8 bits or in 4, with a group that the number chooses.
+    Quantized {
+        wide: bool,
+        group: usize,
+    },
+}
+
+impl Stored {
+    /// Storage whose groups divide all of `rows`; half of the groups are the one of file formats,
+    /// where that does.
+    fn on(self, rows: &[u32]) -> TensorStorage {
+        let (wide, number) = match self {
+            Stored::Float(storage) => return storage,
+            Stored::Quantized { wide, group } => (wide, group),
+        };
+        let divides = |group: &u32| rows.iter().all(|row| row.is_multiple_of(*group));
+        let groups: Vec<u32> = (1..=64).filter(divides).collect();
+        let any = groups.get(number / 2 % groups.len().max(1)).copied().unwrap_or(1);
+        let group = if number.is_multiple_of(2) && divides(&32) { 32 } else { any };
+        if wide { TensorStorage::Q8 { group } } else { TensorStorage::Q4 { group } }
+    }
+}
+
+fn tensor() -> impl Strategy<Value = Stored> {
     prop_oneof![
-        Just(TensorStorage::F32),
-        Just(TensorStorage::F16),
-        Just(TensorStorage::Bf16),
-        (group, any::<bool>()).prop_map(|(group, wide)| match wide {
-            true => TensorStorage::Q8 { group },
-            false => TensorStorage::Q4 { group },
-        }),
+        Just(Stored::Float(TensorStorage::F32)),
+        Just(Stored::Float(TensorStorage::F16)),
+        Just(Stored::Float(TensorStorage::Bf16)),
+        (0..256_usize, any::<bool>()).prop_map(|(group, wide)| Stored::Quantized { wide, group }),
     ]
 }
 

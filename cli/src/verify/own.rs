@@ -1,15 +1,16 @@
 //! A user's model: this machine's kernels for its shapes, on its own weights where there are any.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use deepthin_compiler::pipeline::Lowered;
 
 use super::VerifyError;
-use super::check::{Settings, Watch, check_kernel, counter_text, in_parallel};
+use super::check::{Calls, Settings, Watch, check_kernel, in_parallel, shown};
 use super::ladder::LadderError;
 use super::machine::KernelEngine;
 use super::planned::planned;
-use super::report::{CounterExample, Report, Row, Wrong, operation, shape, storage};
+use super::report::{CounterExample, Report, Row, operation, shape, storage};
 
 /// Most bytes of a kernel's buffers: they are held several times over.
 const MOST_BYTES: u64 = 1 << 30;
@@ -41,7 +42,7 @@ pub fn verify_kernels(
             )),
         }
     }
-    let calls = (settings.seed, settings.cases);
+    let calls = Calls { seed: settings.seed, cases: settings.cases, until_wrong: false };
     let checked = in_parallel(all.len(), settings.threads, watch, |i| {
         let (planned, code) = all.get(i)?;
         Some(check_kernel(planned, code.clone(), image, calls, watch))
@@ -49,23 +50,14 @@ pub fn verify_kernels(
     let mut report =
         Report { models: 1, left_out, is_complete: !watch.cancelled(), ..Report::default() };
     let mut distinct = BTreeSet::new();
-    for ((planned, _), checked) in all.iter().zip(checked) {
+    for ((planned, code), checked) in all.iter().zip(checked) {
         let Some(checked) = checked.flatten().transpose()? else { continue };
         distinct.extend(checked.fingerprints);
-        let name = planned.kernel.name.clone();
         if let (Some((wrong, case)), None) = (checked.wrong, &report.counter_example) {
             let Settings { seed, cases, .. } = settings;
             let replay = format!("{{model}} --seed {seed} --cases {cases}");
-            let (message, vir) = match wrong {
-                Wrong::Bits(mismatch) => {
-                    let message = format!("{name}: `{}` {}", mismatch.buffer, mismatch.difference);
-                    (message, Some(counter_text(&case, Some(&mismatch))?))
-                }
-                Wrong::Distance(distance) => {
-                    let (share, place) = (distance.share, distance.place);
-                    (format!("{name}: {share} times its bound: {place}"), None)
-                }
-            };
+            let (message, vir) = shown(&wrong, &case, Arc::clone(code))?;
+            let name = planned.kernel.name.clone();
             let example = CounterExample { message, name, thin: None, vir, replay };
             report.counter_example = Some(example);
         }

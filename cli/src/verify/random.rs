@@ -3,15 +3,18 @@
 //! Model i of seed s is model 0 of seed s + i, so that each is replayed by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use deepthin_compiler::fir::Formats;
 use deepthin_compiler::weights::RandomWeights;
 use deepthin_dsl::Model;
+use deepthin_runtime::abi::KernelCode;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::VerifyError;
-use super::check::{Checked, Settings, Watch, check_kernel, counter_text, in_parallel};
+use super::case::Case;
+use super::check::{Calls, Settings, Unwatched, Watch, check_kernel, in_parallel, shown};
 use super::choices::mix;
 use super::ladder::{LadderError, Subject};
 use super::machine::KernelEngine;
@@ -20,8 +23,9 @@ use super::planned::planned;
 use super::report::{CounterExample, Report, Row, Tally, Wrong, operation, storage};
 use super::whole::{Sequences, sequences};
 
-/// Tries to make a failing model smaller.
-const SHRINK_RUNS: u32 = 80;
+/// Tries to make a model smaller of which a kernel, or a sequence, fails.
+const KERNEL_RUNS: u32 = 300;
+const SEQUENCE_RUNS: u32 = 30;
 
 /// A line's operation and storage.
 type Key = (String, String);
@@ -32,7 +36,7 @@ struct Outcome {
     rows: BTreeMap<Key, (u64, Tally)>,
     fingerprints: Vec<u64>,
     sequences: Sequences,
-    counter_example: Option<CounterExample>,
+    failed: Option<Failed>,
 }
 
 /// Something of a model that failed, for shrinking.
@@ -55,15 +59,17 @@ pub fn verify_random(
 ) -> Result<Report, VerifyError> {
     let outcomes = in_parallel(count, settings.threads, watch, |number| {
         let seed = settings.seed.wrapping_add(number as u64);
-        model(engine, seed, settings, watch)
-            .map_err(|cause| VerifyError::Generated { seed, cause: Box::new(cause) })
+        model(engine, seed, settings, watch).map_err(|cause| generated_error(seed, cause))
     });
     let mut report = Report { is_complete: !watch.cancelled(), ..Report::default() };
     let mut rows: BTreeMap<Key, (u64, Tally)> = BTreeMap::new();
     let mut distinct = BTreeSet::new();
-    for outcome in outcomes.into_iter().flatten() {
-        let outcome = outcome?;
+    let mut failed = None;
+    for (number, outcome) in outcomes.into_iter().enumerate() {
+        let Some(outcome) = outcome.transpose()? else { continue };
         report.models += 1;
+        let seed = settings.seed.wrapping_add(number as u64);
+        failed = failed.or(outcome.failed.map(|failed| (seed, failed)));
         report.sequences += outcome.sequences.compared;
         report.different_sequences += outcome.sequences.different;
         distinct.extend(outcome.fingerprints);
@@ -72,7 +78,10 @@ pub fn verify_random(
             row.0 += kernels;
             row.1.add(&tally);
         }
-        report.counter_example = report.counter_example.or(outcome.counter_example);
+    }
+    if let Some((seed, failed)) = failed {
+        report.counter_example = counter_example(engine, &failed, seed, settings, watch)
+            .map_err(|cause| generated_error(seed, cause))?;
     }
     report.distinct = distinct.len() as u64;
     let row = |((kernel, storage), (kernels, tally))| {
@@ -82,6 +91,10 @@ pub fn verify_random(
     };
     report.rows = rows.into_iter().map(row).collect();
     Ok(report)
+}
+
+fn generated_error(seed: u64, cause: VerifyError) -> VerifyError {
+    VerifyError::Generated { seed, cause: Box::new(cause) }
 }
 
 /// The tree of the model that a seed decides.
@@ -103,15 +116,14 @@ fn model(
     settings: &Settings,
     watch: &dyn Watch,
 ) -> Result<Outcome, VerifyError> {
-    let Some(mut tree) = tree(seed) else { return Ok(Outcome::default()) };
-    let generated = tree.current();
+    let Some(generated) = random_model(seed) else { return Ok(Outcome::default()) };
     let subject = subject(engine, &generated, seed)?;
     let mut outcome = Outcome::default();
-    let mut failed = None;
     let lowered = subject.lowered(engine.lanes())?;
     let codes = engine.code(&lowered.kernels).map_err(LadderError::from)?;
     for (planned, code) in planned(lowered).iter().zip(codes) {
-        let checked = check_kernel(planned, code, None, (seed, settings.cases), watch)?;
+        let calls = Calls { seed, cases: settings.cases, until_wrong: false };
+        let checked = check_kernel(planned, code, None, calls, watch)?;
         let name = operation(planned.spec);
         let mut stored = storage(planned.spec);
         if stored.contains('+') {
@@ -122,18 +134,14 @@ fn model(
         row.1.add(&checked.tally);
         outcome.fingerprints.extend(checked.fingerprints);
         if checked.wrong.is_some() {
-            failed.get_or_insert(Failed::Kernel(name));
+            outcome.failed.get_or_insert(Failed::Kernel(name));
         }
     }
     if !watch.cancelled() {
-        outcome.sequences = sequences(&subject, seed)?;
+        outcome.sequences = sequences(&subject, seed, false)?;
         if outcome.sequences.different > 0 {
-            failed.get_or_insert(Failed::Sequence);
+            outcome.failed.get_or_insert(Failed::Sequence);
         }
-    }
-    if let Some(failed) = failed {
-        let smallest = smallest(engine, &mut tree, &failed, seed, settings, watch);
-        outcome.counter_example = counter_example(engine, &smallest, &failed, seed, settings)?;
     }
     Ok(outcome)
 }
@@ -147,49 +155,61 @@ fn subject<'e>(
     Subject::new(model, formats, model.context, engine, |graph| RandomWeights::new(graph, seed))
 }
 
-/// The first call of a kernel of an operation with something wrong, with the kernel's name.
-fn wrong_kernel(
+/// A call with something wrong, what that is, and the code that ran it.
+struct WrongCall {
+    wrong: Wrong,
+    case: Case<'static>,
+    code: Arc<dyn KernelCode>,
+}
+
+/// The first call of a kernel of an operation with something wrong.
+fn wrong_call(
     engine: &dyn KernelEngine,
     generated: &Generated,
     name: &str,
     (seed, cases): (u64, u32),
     watch: &dyn Watch,
-) -> Result<Option<(String, Checked)>, VerifyError> {
+) -> Result<Option<WrongCall>, VerifyError> {
     let subject = subject(engine, generated, seed)?;
     let lowered = subject.lowered(engine.lanes())?;
+    let calls = Calls { seed, cases, until_wrong: true };
     for planned in planned(lowered).iter().filter(|planned| operation(planned.spec) == name) {
         let kernel = std::slice::from_ref(&*planned.kernel);
         for code in engine.code(kernel).map_err(LadderError::from)? {
-            let checked = check_kernel(planned, code, None, (seed, cases), watch)?;
-            if checked.wrong.is_some() {
-                return Ok(Some((planned.kernel.name.clone(), checked)));
+            let checked = check_kernel(planned, Arc::clone(&code), None, calls, watch)?;
+            if let Some((wrong, case)) = checked.wrong {
+                return Ok(Some(WrongCall { wrong, case, code }));
             }
         }
     }
     Ok(None)
 }
 
-/// The smallest model of a tree that still fails.
+/// The smallest model near that of a seed which still fails.
 fn smallest(
     engine: &dyn KernelEngine,
-    tree: &mut impl ValueTree<Value = Generated>,
     failed: &Failed,
     seed: u64,
     settings: &Settings,
     watch: &dyn Watch,
-) -> Generated {
+) -> Option<Generated> {
+    let mut tree = tree(seed)?;
     let fails = |generated: &Generated| match failed {
         Failed::Kernel(name) => {
             let calls = (seed, settings.cases);
-            matches!(wrong_kernel(engine, generated, name, calls, watch), Ok(Some(_)))
+            matches!(wrong_call(engine, generated, name, calls, watch), Ok(Some(_)))
         }
         Failed::Sequence => subject(engine, generated, seed)
-            .and_then(|subject| sequences(&subject, seed))
+            .and_then(|subject| sequences(&subject, seed, true))
             .is_ok_and(|sequences| sequences.different > 0),
+    };
+    let runs = match failed {
+        Failed::Kernel(_) => KERNEL_RUNS,
+        Failed::Sequence => SEQUENCE_RUNS,
     };
     let mut smallest = tree.current();
     let mut more = tree.simplify();
-    for _ in 0..SHRINK_RUNS {
+    for _ in 0..runs {
         if !more || watch.cancelled() {
             break;
         }
@@ -201,17 +221,18 @@ fn smallest(
             tree.complicate()
         };
     }
-    smallest
+    Some(smallest)
 }
 
 fn counter_example(
     engine: &dyn KernelEngine,
-    generated: &Generated,
     failed: &Failed,
     seed: u64,
     settings: &Settings,
+    watch: &dyn Watch,
 ) -> Result<Option<CounterExample>, VerifyError> {
-    let Generated { model, formats } = generated;
+    let Some(generated) = smallest(engine, failed, seed, settings, watch) else { return Ok(None) };
+    let Generated { model, formats } = &generated;
     let is_described = *formats == described_formats(model) && Formats::from_storage(model).is_ok();
     let thin = thin(model, formats, is_described);
     // A description cannot say every storage; then the whole model is generated again.
@@ -219,30 +240,18 @@ fn counter_example(
     let again = format!("--random-models 1 --seed {seed} --cases {cases}");
     match failed {
         Failed::Kernel(name) => {
-            let calls = (seed, cases);
-            let unwatched = &super::check::Unwatched;
-            let found = wrong_kernel(engine, generated, name, calls, unwatched)?;
-            let Some((name, Checked { wrong: Some((wrong, case)), .. })) = found else {
-                return Ok(None);
-            };
-            let (message, vir) = match &wrong {
-                Wrong::Bits(mismatch) => {
-                    let message = format!("`{}` {}", mismatch.buffer, mismatch.difference);
-                    (message, Some(counter_text(&case, Some(mismatch))?))
-                }
-                Wrong::Distance(distance) => {
-                    (format!("{} times its bound: {}", distance.share, distance.place), None)
-                }
-            };
+            let found = wrong_call(engine, &generated, name, (seed, cases), &Unwatched)?;
+            let Some(WrongCall { wrong, case, code }) = found else { return Ok(None) };
+            let (message, vir) = shown(&wrong, &case, code)?;
             let replay = match is_described {
                 true => format!("{{thin}} --seed {seed} --cases {cases}"),
                 false => again,
             };
-            let message = format!("{name}: {message}");
+            let name = case.kernel.name.clone();
             Ok(Some(CounterExample { message, name, thin: Some(thin), vir, replay }))
         }
         Failed::Sequence => {
-            let found = sequences(&subject(engine, generated, seed)?, seed)?;
+            let found = sequences(&subject(engine, &generated, seed)?, seed, true)?;
             let message = found.first.unwrap_or_default();
             let replay = match is_described {
                 true => format!("{{thin}} --random {seed} --cases 1"),

@@ -32,7 +32,8 @@ pub struct Place {
 }
 
 /// Scalars that a session would pass at a place of the program, with a share of at most `units`
-/// units: the first, the last, some in the middle, now and then none.
+/// units: all, those of one of two or three threads, one, now and then none; at the beginning, at
+/// the end, in between.
 pub fn session_scalars(
     kernel: &Kernel,
     sources: &[ScalarSource],
@@ -41,9 +42,12 @@ pub fn session_scalars(
     choices: &mut Choices,
 ) -> Vec<i64> {
     let mut scalars: Vec<i64> = Vec::new();
+    let mut units = units;
     for (index, source) in kernel.indices.values().zip(sources) {
         let value = match (index, source) {
             (Index::RangeBegin { count, .. }, _) => {
+                let shares = [*count, *count, count.div_ceil(2), count.div_ceil(3), 1];
+                units = units.min(choices.pick(&shares));
                 let last = i64::from(count.saturating_sub(units));
                 let inside = choices.within(0, last);
                 choices.pick(&[0, last, inside, inside])

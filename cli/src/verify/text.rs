@@ -9,15 +9,14 @@ use deepthin_runtime::abi::KernelCode;
 
 use super::VerifyError;
 use super::case::{Case, text_fingerprint};
-use super::check::{STEPS, Settings, Watch, counter_text};
+use super::check::{STEPS, Settings, Watch, shown};
 use super::choices::{Choices, mix};
 use super::compare::elements;
 use super::cost::steps;
 use super::filetest::Filetest;
 use super::ladder::LadderError;
 use super::machine::{Bench, KernelEngine};
-use super::minimize::minimize;
-use super::report::{CounterExample, Report, Row, Tally};
+use super::report::{CounterExample, Report, Row, Tally, Wrong};
 use super::scalars::any_scalars;
 use super::values::{Class, contents};
 
@@ -106,7 +105,7 @@ fn drawn(
     watch: &dyn Watch,
     report: &mut Report,
 ) -> Result<(Tally, u64), VerifyError> {
-    let mut bench = Bench::new(Arc::clone(kernel), code);
+    let mut bench = Bench::new(Arc::clone(kernel), Arc::clone(&code));
     let mut tally = Tally::default();
     let (mut distinct, text) = (BTreeSet::new(), text_fingerprint(kernel));
     for number in 0..settings.cases {
@@ -121,16 +120,10 @@ fn drawn(
         if let Some(mismatch) = bench.check(&case)? {
             tally.mismatches += 1;
             if report.counter_example.is_none() {
-                let case = minimize(&case, 600, |case| matches!(bench.check(case), Ok(Some(_))));
-                let mismatch = bench.check(&case)?.unwrap_or(mismatch);
-                let name = kernel.name.clone();
-                report.counter_example = Some(CounterExample {
-                    message: format!("{name}: `{}` {}", mismatch.buffer, mismatch.difference),
-                    name,
-                    thin: None,
-                    vir: Some(counter_text(&case, Some(&mismatch))?),
-                    replay: String::new(),
-                });
+                let (message, vir) = shown(&Wrong::Bits(mismatch), &case, Arc::clone(&code))?;
+                let (name, replay) = (kernel.name.clone(), String::new());
+                let example = CounterExample { message, name, thin: None, vir, replay };
+                report.counter_example = Some(example);
             }
         }
         watch.done(number as usize + 1, settings.cases as usize);

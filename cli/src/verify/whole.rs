@@ -44,9 +44,15 @@ impl Sequences {
 /// Runs a sequence through every engine: as prefill, token by token, and in drawn pieces, on
 /// [`THREADS`]. Interpreters take as many tokens as their time allows, in small models all.
 ///
+/// Where `until_different` holds, the first difference ends it.
+///
 /// # Errors
 /// A model that does not compile or run.
-pub fn sequences(subject: &Subject<'_>, seed: u64) -> Result<Sequences, LadderError> {
+pub fn sequences(
+    subject: &Subject<'_>,
+    seed: u64,
+    until_different: bool,
+) -> Result<Sequences, LadderError> {
     let tokens = subject.tokens(subject.context.min(TOKENS));
     let work = subject.model.parameters().applied.max(1);
     let few = |most: u64| {
@@ -54,7 +60,8 @@ pub fn sequences(subject: &Subject<'_>, seed: u64) -> Result<Sequences, LadderEr
         tokens.get(..fit).unwrap_or(&tokens)
     };
     let (program, image) = (subject.program()?, subject.image()?);
-    let (expected, mut sequences) = session_sequences(&program, &image, &tokens, seed)?;
+    let (expected, mut sequences) =
+        session_sequences(&program, &image, &tokens, seed, until_different)?;
     let pieces = pieces(tokens.len(), seed);
     let mut engines: Vec<(Box<dyn Engine>, &[u32])> = Vec::new();
     for fused in [false, true] {
@@ -64,6 +71,9 @@ pub fn sequences(subject: &Subject<'_>, seed: u64) -> Result<Sequences, LadderEr
         engines.push((Box::new(Vir { lanes }), few(VIR_WORK)));
     }
     for (engine, tokens) in engines.into_iter().filter(|(_, tokens)| !tokens.is_empty()) {
+        if until_different && sequences.different > 0 {
+            break;
+        }
         let found = engine.logits(subject, tokens, &pieces)?;
         let expected = expected.get(..tokens.len()).unwrap_or_default().to_vec();
         sequences.compare(&engine.name(), &expected, &found);
@@ -81,12 +91,16 @@ pub fn session_sequences(
     image: &Arc<Region>,
     tokens: &[u32],
     seed: u64,
+    until_different: bool,
 ) -> Result<(Logits, Sequences), RunError> {
     let session = |threads| Session::new(Arc::clone(program), Arc::clone(image), threads);
     let mut sequences = Sequences::default();
     let expected = feed(&mut session(1)?, tokens, &[tokens.len()])?;
     for threads in THREADS {
         for pieces in [&[tokens.len()][..], &[1], &pieces(tokens.len(), seed)] {
+            if until_different && sequences.different > 0 {
+                return Ok((expected, sequences));
+            }
             let found = feed(&mut session(threads)?, tokens, pieces)?;
             let name = format!("machine code on {threads} threads, pieces of {pieces:?}");
             sequences.compare(&name, &expected, &found);

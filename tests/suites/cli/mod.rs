@@ -16,6 +16,7 @@ mod refusals;
 mod run;
 mod suggestions;
 mod terminal;
+mod verify;
 
 use std::fs;
 
@@ -108,6 +109,7 @@ fn help_and_version_are_data_on_stdout() {
         "dump",
         "compile",
         "bench",
+        "verify",
         "fetch",
         "import",
         "completions",
