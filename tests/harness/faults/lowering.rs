@@ -40,14 +40,6 @@ pub(super) const FAULTS: &[Entry] = &[
         To("{ let _ = minimum; b.fmul(code, scale) }"),
     ),
     (
-        "minimum-rounds-twice",
-        PRODUCT,
-        "Some(minimum) => ",
-        With(
-            "Some(minimum) if FAULT => { let p = b.fmul(code, scale); b.fadd(p, minimum) }\n            Some(minimum) => ",
-        ),
-    ),
-    (
         "q4-1-halves-swapped",
         PRODUCT,
         "unsigned_field(b, codes, 8 * i + 4 * half, 4)",

@@ -62,5 +62,4 @@ pub(super) const FAULTS: &[Entry] = &[
         To("job.panels(0, out, panel_bytes)"),
     ),
     ("q4-zero-point", DEQUANT, "f32::from(q) - 8.0", To("f32::from(q) - 7.0")),
-    ("q4-1-rounds-twice", DEQUANT, "f32::from(q).mul_add(d, m)", To("f32::from(q) * d + m")),
 ];
