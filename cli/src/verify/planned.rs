@@ -13,7 +13,7 @@ use deepthin_runtime::program::{Base, Operand};
 use super::case::Case;
 use super::choices::Choices;
 use super::cost::steps;
-use super::scalars::{Place, any_scalars, session_scalars};
+use super::scalars::{Place, any_scalars, narrow, one_unit, session_scalars};
 use super::values::{Class, float_bytes, packed};
 
 /// A kernel of a plan with the places that it is called from.
@@ -132,8 +132,7 @@ impl Planned<'_> {
         Drawn { case, place, is_tame, is_own, classes: contents.classes }
     }
 
-    /// Scalars that make the kernel run at most `limit` instructions, as far as a share and a
-    /// position can.
+    /// Scalars that make the kernel run at most `limit` instructions, or as many as one unit takes.
     fn scalars(&self, is_session: bool, limit: u64, choices: &mut Choices) -> (Place, Vec<i64>) {
         let last = self.plan.options.context.saturating_sub(self.tokens());
         let inside = within(last, choices);
@@ -141,13 +140,18 @@ impl Planned<'_> {
         let last_token = self.plan.vocab.saturating_sub(1);
         let token = [0, last_token, within(last_token, choices)];
         let mut place = Place { position, token: choices.pick(&token) };
+        let one = steps(&self.kernel, &one_unit(&self.kernel), u64::MAX).unwrap_or(u64::MAX);
+        let limit = limit.max(one);
+        let fits = |scalars: &[i64]| steps(&self.kernel, scalars, limit).is_some();
+        if !is_session {
+            let mut scalars = any_scalars(&self.kernel, choices);
+            while !fits(&scalars) && narrow(&self.kernel, &mut scalars) {}
+            return (place, scalars);
+        }
         let mut units = u32::MAX;
-        for _ in 0..64 {
-            let scalars = match is_session {
-                true => self.session_scalars(place, units, choices),
-                false => any_scalars(&self.kernel, choices),
-            };
-            if steps(&self.kernel, &scalars, limit).is_some() {
+        loop {
+            let scalars = self.session_scalars(place, units, choices);
+            if fits(&scalars) || (units == 1 && place.position == 0) {
                 return (place, scalars);
             }
             // Of a share that is too long first its length, then the position is halved.
@@ -157,12 +161,11 @@ impl Planned<'_> {
                 place.position /= 2;
             }
         }
-        (place, self.session_scalars(Place { position: 0, ..place }, 1, choices))
     }
 
     fn session_scalars(&self, place: Place, units: u32, choices: &mut Choices) -> Vec<i64> {
         let sources = self.plan.kernels.get(self.number).map_or(&[][..], |k| &k.lowered.scalars);
-        session_scalars(&self.kernel, sources, place, units.max(1), choices)
+        session_scalars(&self.kernel, sources, place, units, choices)
     }
 
     /// Contents of one buffer.

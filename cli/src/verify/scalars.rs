@@ -22,6 +22,40 @@ pub fn any_scalars(kernel: &Kernel, choices: &mut Choices) -> Vec<i64> {
     scalars
 }
 
+/// The least scalars with which a kernel has something to do: shares of one unit.
+pub fn one_unit(kernel: &Kernel) -> Vec<i64> {
+    let least = |index: &Index| match index {
+        Index::Scalar { lo, .. } => Some(*lo),
+        Index::RangeBegin { .. } => Some(0),
+        Index::RangeEnd { count } => Some(i64::from(*count).min(1)),
+        Index::Loop => None,
+    };
+    kernel.indices.values().map_while(least).collect()
+}
+
+/// Halves every share of more than one unit; where there is none, the distance of each scalar from
+/// its least value. `false` where nothing is left to halve.
+pub fn narrow(kernel: &Kernel, scalars: &mut [i64]) -> bool {
+    let mut narrowed = false;
+    for (i, index) in kernel.indices.values().enumerate() {
+        if let (Index::RangeBegin { .. }, Some([begin, end])) = (index, scalars.get_mut(i..i + 2)) {
+            let half = (*end - *begin) / 2;
+            narrowed |= half > 0;
+            *end = if half > 0 { *begin + half } else { *end };
+        }
+    }
+    if narrowed {
+        return true;
+    }
+    for (index, scalar) in kernel.indices.values().zip(scalars) {
+        if let Index::Scalar { lo, .. } = index {
+            narrowed |= *scalar > *lo;
+            *scalar = lo + (*scalar - lo) / 2;
+        }
+    }
+    narrowed
+}
+
 /// A place in a sequence: what a session derives scalars from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {

@@ -8,11 +8,12 @@ use deepthin::verify::compare::elements;
 use deepthin::verify::cost::steps;
 use deepthin::verify::filetest::{Filetest, write};
 use deepthin::verify::minimize::minimize;
+use deepthin::verify::scalars::{narrow, one_unit};
 use deepthin::verify::values::{Class, contents, packed};
 use deepthin_compiler::format::Format;
 use deepthin_compiler::id::Id;
 use deepthin_compiler::pack::layout::Layout;
-use deepthin_compiler::vir::{Access, Affine, Bound, Builder, Elem, Inst, verify};
+use deepthin_compiler::vir::{Access, Affine, Bound, Builder, Elem, Inst, check_scalars, verify};
 use deepthin_tests::kernels;
 use proptest::prelude::*;
 
@@ -71,6 +72,22 @@ proptest! {
             let whole = given.len() / width * width;
             prop_assert_eq!(&found[..whole], &given[..whole]);
         }
+    }
+
+    /// Narrowed scalars stay within their bounds and come to an end.
+    #[test]
+    fn scalars_are_narrowed_within_their_bounds(generated in kernels::case(4)) {
+        let case = case(generated);
+        prop_assert_eq!(check_scalars(&case.kernel, &one_unit(&case.kernel)), Ok(()));
+        let mut scalars = case.scalars.clone();
+        let mut times = 0;
+        while narrow(&case.kernel, &mut scalars) {
+            times += 1;
+            prop_assert_eq!(check_scalars(&case.kernel, &scalars), Ok(()));
+            prop_assert!(times < 200);
+        }
+        let share = (scalars[2], scalars[3]); // behind two scalars
+        prop_assert!(share.1 - share.0 <= 1, "{:?}", scalars);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use deepthin::verify::choices::mix;
+use deepthin::verify::cost::steps;
 use deepthin::verify::guard::POISON;
 use deepthin::verify::models::Generated;
 use deepthin::verify::planned::{Drawing, planned};
@@ -230,6 +231,29 @@ fn every_kind_of_call_is_drawn() {
     seen.assert_at_least(50, ["least scalar", "greatest scalar", "scalar in between"]);
     let shares = ["empty share", "whole share", "first share", "last share", "inner share"];
     seen.assert_at_least(50, shares);
+}
+
+/// Kernels of which one unit is long are run all the same, and with little else.
+#[test]
+fn long_kernels_are_run() {
+    let large = models().filter_map(|generated| {
+        let is_large = generated.model.width >= 576;
+        if is_large { lowered(&generated) } else { None }
+    });
+    let mut longest = 0;
+    for lowered in large.take(2) {
+        for kernel in planned(&lowered) {
+            let drawing = Drawing { image: None, garbage: POISON, steps: 1000 };
+            let drawn: Vec<u64> = (0..20)
+                .map(|seed| kernel.draw(&drawing, seed).case)
+                .filter(|case| case.scalars[0] < case.scalars[1])
+                .map(|case| steps(&kernel.kernel, &case.scalars, u64::MAX).unwrap())
+                .collect();
+            assert!(drawn.len() >= 10, "{} of 20 calls of {}", drawn.len(), kernel.kernel.name);
+            longest = longest.max(*drawn.iter().max().unwrap());
+        }
+    }
+    assert!((50_000..1_000_000).contains(&longest), "{longest}");
 }
 
 /// Mixed formats name every tensor of the model.
