@@ -114,8 +114,10 @@ fn tokens_that_cannot_be_run_change_nothing() {
         .assert_eq(&said(&[1, 96, 2]));
     expect!["found the token id 4294967295, expected one below the 96 of the vocabulary"]
         .assert_eq(&said(&[u32::MAX]));
-    expect!["found 9 tokens to run after 2, expected at most the 8 that are left of the context of 10"]
-        .assert_eq(&said(&[5; 9]));
+    expect![
+        "found 9 tokens to run after 2, expected at most the 8 that are left of the context of 10"
+    ]
+    .assert_eq(&said(&[5; 9]));
     assert_usable(&mut session, &subject, &[1, 2]);
 }
 
