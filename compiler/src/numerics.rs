@@ -108,7 +108,7 @@ fn round_to_f32(x: f64) -> f32 {
 
 /// What scores are multiplied with: `1 / sqrt(head_dim)` in f64, rounded to f32.
 pub fn attention_scale(head_dim: u32) -> f32 {
-    round_to_f32(1.0 / libm::sqrt(f64::from(head_dim)))
+    round_to_f32(1.0 / f64::from(head_dim).sqrt())
 }
 
 /// Turns the pair `(a, b)` by an angle: four products and two sums, each rounded.

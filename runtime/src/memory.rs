@@ -17,6 +17,14 @@ pub struct OutOfMemory {
     pub cause: String,
 }
 
+/// No swap is set aside for pages that may never be touched. The interpreter Miri knows plain
+/// private mappings alone.
+const FLAGS: MapFlags = if cfg!(miri) {
+    MapFlags::PRIVATE
+} else {
+    MapFlags::PRIVATE.union(MapFlags::NORESERVE)
+};
+
 /// A zeroed anonymous mapping. Pages take memory when they are first touched.
 #[derive(Debug)]
 pub struct Region {
@@ -46,7 +54,7 @@ impl Region {
                 std::ptr::null_mut(),
                 size,
                 ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
+                FLAGS,
             )
         }
         .map_err(|e| fail(e.to_string()))?;
