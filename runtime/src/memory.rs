@@ -19,11 +19,8 @@ pub struct OutOfMemory {
 
 /// No swap is set aside for pages that may never be touched. The interpreter Miri knows plain
 /// private mappings alone.
-const FLAGS: MapFlags = if cfg!(miri) {
-    MapFlags::PRIVATE
-} else {
-    MapFlags::PRIVATE.union(MapFlags::NORESERVE)
-};
+const FLAGS: MapFlags =
+    if cfg!(miri) { MapFlags::PRIVATE } else { MapFlags::PRIVATE.union(MapFlags::NORESERVE) };
 
 /// A zeroed anonymous mapping. Pages take memory when they are first touched.
 #[derive(Debug)]
@@ -50,12 +47,7 @@ impl Region {
         // SAFETY: a new private anonymous mapping at an address of the kernel's choice aliases
         // nothing.
         let start = unsafe {
-            mmap_anonymous(
-                std::ptr::null_mut(),
-                size,
-                ProtFlags::READ | ProtFlags::WRITE,
-                FLAGS,
-            )
+            mmap_anonymous(std::ptr::null_mut(), size, ProtFlags::READ | ProtFlags::WRITE, FLAGS)
         }
         .map_err(|e| fail(e.to_string()))?;
         let start = NonNull::new(start.cast::<u8>()).ok_or_else(|| fail("null".to_owned()))?;
