@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use deepthin::verify::exact::distance;
+use deepthin::verify::check::shown;
+use deepthin::verify::exact::{Distance, distance};
 use deepthin::verify::filetest::Filetest;
 use deepthin::verify::guard::POISON;
 use deepthin::verify::machine::{Bench, KernelEngine};
 use deepthin::verify::planned::{Drawing, Planned, planned};
-use deepthin::verify::report::{CounterExample, Report};
+use deepthin::verify::report::{CounterExample, Report, Tally, Wrong};
 use deepthin::verify::{
     Settings, Unwatched, VerifyError, Watch, verify_kernels, verify_random, verify_text,
 };
+use deepthin_compiler::fir::Formats;
 use deepthin_compiler::lower::Role;
-use deepthin_compiler::plan::Spec;
+use deepthin_compiler::pipeline::lower;
+use deepthin_compiler::plan::{PlanOptions, Spec};
 use deepthin_tests::engine::Subject;
 use deepthin_tests::faulty::WrongEngine;
 use deepthin_tests::graphs;
@@ -89,6 +92,31 @@ fn a_wrong_kernel_of_generated_models_is_shown_by_a_small_model() {
     let size = (model.depth, model.vocab, model.width, model.block.heads);
     assert!(size.0 == 1 && size.1 <= 16 && size.2 <= 32 && size.3 <= 2, "{size:?}\n{text}");
     assert_shows(&example, &engine);
+    // The model shows it again too, by the command that is told.
+    let words: Vec<&str> = example.replay.split(' ').collect();
+    let ["{thin}", "--seed", seed, "--cases", cases] = words[..] else {
+        panic!("{}", example.replay);
+    };
+    let formats = Formats::from_storage(model).unwrap();
+    let lowered = lower(model, &formats, &PlanOptions::new(4, model.context)).unwrap();
+    let settings =
+        Settings { cases: cases.parse().unwrap(), seed: seed.parse().unwrap(), threads: 1 };
+    let again = verify_kernels(&engine, &lowered, None, &settings, &Unwatched).unwrap();
+    assert!(!again.is_clean());
+}
+
+/// A distance past its bound is told with its place; the call is no counter-example of the code.
+#[test]
+fn a_distance_past_its_bound_is_told() {
+    let filetest = Filetest::read(&format!(";; scalar 0\n;; scalar 4\n{COPY}")).unwrap();
+    let case = filetest.case.unwrap();
+    let code = machine_code().code(std::slice::from_ref(&*case.kernel)).unwrap().remove(0);
+    let wrong = Wrong::Distance(Distance { share: 7.25, place: "norm, element 3".to_owned() });
+    let (message, text) = shown(&wrong, &case, code).unwrap();
+    assert_eq!(message, "copy: 7.25 times its bound: norm, element 3");
+    assert_eq!(text, None);
+    let worst = Some(Distance { share: 1.01, place: String::new() });
+    assert!(!Tally { cases: 1, held: 1, worst, ..Tally::default() }.is_clean());
 }
 
 /// Without calls of kernels the logits alone tell: interpreters give others.
