@@ -15,7 +15,7 @@ use super::compare::elements;
 use super::cost::steps;
 use super::filetest::Filetest;
 use super::ladder::LadderError;
-use super::machine::{Bench, KernelEngine};
+use super::machine::{Bench, CallError, KernelEngine};
 use super::report::{CounterExample, Report, Row, Tally, Wrong};
 use super::scalars::any_scalars;
 use super::values::{Class, contents};
@@ -74,7 +74,7 @@ fn told(
     if steps(kernel, &case.scalars, FILE_STEPS).is_none() {
         return Err(VerifyError::TooLong { kernel: kernel.name.clone(), most: FILE_STEPS });
     }
-    let found = case.expected().map_err(super::machine::CallError::from)?;
+    let found = case.expected().map_err(CallError::from)?;
     let unlike = filetest.expected.iter().find_map(|expectation| {
         let difference = expectation.part.difference(&found)?;
         Some(format!("interpreter, expected `{}`: {difference}", expectation.part.text(false)))

@@ -9,7 +9,6 @@ use deepthin_compiler::lower::{
     AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Role, padded_context,
     value_row_bytes, vector_bytes,
 };
-use deepthin_compiler::pack::Rows;
 use deepthin_compiler::pack::layout::{Layout, PANEL, TILE};
 use deepthin_compiler::plan::Spec;
 
@@ -25,10 +24,6 @@ pub struct Distance {
     /// Where: the step and the element.
     pub place: String,
 }
-
-/// The elements of the tensor of a role are `Rows` of one role in a panel; which role it is makes
-/// no difference to their count.
-const ANY: deepthin_compiler::fir::Role = deepthin_compiler::fir::Role::Query;
 
 /// The greatest distance of a call's results from f64, by what its buffers hold `after` it.
 ///
@@ -228,9 +223,8 @@ impl<'c> Call<'c> {
 
     /// Rotated queries and keys, and values as they are.
     fn rope_append(&mut self, y: &[&[f64]], [heads, kv_heads, head_dim]: [usize; 3]) {
-        let panels = |rows: Rows| rows.panels() as usize;
         let [h, kv, d] = [heads, kv_heads, head_dim].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-        let units = panels(Rows::Rope { role: ANY, heads: 1, head_dim: d });
+        let units = (head_dim / 2).div_ceil(TILE as usize); // panels of a head
         let out = self.after(Role::Output);
         let keys = self.after(Role::Keys);
         let blocks = padded_context(self.planned.context()) as usize / 16;
