@@ -113,6 +113,21 @@ fn each_filter_keeps_what_it_says() {
 }
 
 #[test]
+fn min_p_keeps_what_is_exactly_at_its_bound() {
+    let equals = SamplerSettings { min_p: 1.0, ..PLAIN };
+    assert_close(percentages(equals, &[2.0, 2.0, 1.0, 2.0]), [33.3, 33.3, 0.0, 33.3]);
+}
+
+#[test]
+fn every_bit_of_a_seed_counts() {
+    let chosen = |seed| choices(SamplerSettings { seed, ..PLAIN }, &[0.0; 64], 16);
+    let first = chosen(0);
+    for bit in 0..64 {
+        assert_ne!(chosen(1 << bit), first, "bit {bit} of the seed changes nothing");
+    }
+}
+
+#[test]
 fn top_p_counts_what_temperature_and_top_k_leave() {
     // Without top-k, 40 % would not reach 50 %; of the two that are left, the first has 57 %.
     let both = SamplerSettings { top_k: 2, top_p: 0.5, ..PLAIN };

@@ -53,5 +53,4 @@ pub(super) const FAULTS: &[Entry] = &[
         "(token - pass.first) as u64 * program.regions.logits_stride",
         To("0"),
     ),
-    ("next-unit-of-a-token", SESSION, "at - token * count", To("0")),
 ];
