@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use deepthin_runtime::shown::Shown;
 
 use super::model::{SourceArgs, seed};
 use super::output::OutputArgs;
@@ -75,5 +76,20 @@ impl VerifyArgs {
     pub(crate) fn source(&self, model: &str) -> SourceArgs {
         let (weights, random) = (self.weights.clone(), self.random);
         SourceArgs { model: model.to_owned(), weights, random }
+    }
+
+    /// The words that name the model, its weights and its context again.
+    pub(crate) fn model_words(&self) -> String {
+        let mut words = self.model.clone().unwrap_or_default();
+        if let Some(weights) = &self.weights {
+            words += &format!(" --weights {}", Shown(weights));
+        }
+        if let Some(seed) = self.random {
+            words += &format!(" --random {seed}");
+        }
+        if let Some(context) = self.context {
+            words += &format!(" -c {context}");
+        }
+        words
     }
 }

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 
 use deepthin::engine::{self, RunOptions};
 use deepthin::file;
-use deepthin::source::Weights;
+use deepthin::source::{Source, Weights};
 use deepthin::verify::filetest::FiletestError;
-use deepthin::verify::ladder::LadderError;
+use deepthin::verify::ladder::{LadderError, Subject};
 use deepthin::verify::machine::{KernelEngine, MachineCode};
 use deepthin::verify::report::{CounterExample, Report};
-use deepthin::verify::whole::{TOKENS, session_sequences};
+use deepthin::verify::whole::{self, Sequences};
 use deepthin::verify::{Settings, VerifyError, verify_kernels, verify_random, verify_text};
-use deepthin_compiler::pipeline::{CompileError, Lowered, program};
+use deepthin_compiler::fir::Graph;
+use deepthin_compiler::pipeline::{CompileError, program};
+use deepthin_compiler::weights::RandomWeights;
 use deepthin_runtime::shown::Shown;
 use serde::Serialize;
 
@@ -33,9 +35,6 @@ const RANDOM_CASES: u32 = 16;
 
 /// Most bytes of a kernel's file.
 const MAX_KERNEL_BYTES: u64 = 64 << 20;
-
-/// Products of weights and activations of a sequence: it has fewer tokens in a large model.
-const SEQUENCE_WORK: u64 = 20_000_000_000;
 
 /// All that was verified, as JSON has it.
 #[derive(Serialize)]
@@ -142,7 +141,6 @@ fn own(
     let options = RunOptions { context: args.context, ..RunOptions::default() };
     input::notes(&engine::notices(&source, &options));
     let lowered = engine::lower_source(&source, &options)?;
-    let work = source.model.parameters().applied.max(1);
     let what = format!("{} kernels of {}", lowered.kernels.len(), source.model.name);
     if let Weights::None = source.weights {
         let progress = VerifyProgress::new(&what, interrupt.clone());
@@ -151,37 +149,49 @@ fn own(
     let codes = machine.code(&lowered.kernels).map_err(CompileError::from)?;
     let program = Arc::new(program(&lowered, codes));
     engine::check_memory(&program, settings.threads)?;
+    let subject = drawn(machine, &source, lowered.plan.options.context)?;
+    let tokens = whole::tokens(&source.model, lowered.plan.options.context);
     let mut image = input::image(source, &lowered, settings.threads, &|| interrupt.requested())?;
     let progress = VerifyProgress::new(&what, interrupt.clone());
     let bytes = Some(&*image.bytes_mut());
     let mut report = verify_kernels(machine, &lowered, bytes, settings, &progress)?;
     if !interrupt.requested() {
-        let most = u32::try_from(SEQUENCE_WORK / work).unwrap_or(u32::MAX).max(4);
-        let tokens = tokens(&lowered, TOKENS.min(most));
-        let sequences =
-            session_sequences(&program, &Arc::new(image), &tokens, settings.seed, false);
-        let (_, sequences) =
-            sequences.map_err(|error| VerifyError::from(LadderError::from(error)))?;
-        report.sequences = sequences.compared;
-        report.different_sequences = sequences.different;
-        let example = sequences.first.map(|message| CounterExample {
-            message,
-            name: lowered.plan.name.clone(),
-            thin: None,
-            vir: None,
-            replay: format!("{{model}} --seed {} --cases 1", settings.seed),
-        });
-        report.counter_example = report.counter_example.or(example);
+        let sequences = match subject {
+            Some(subject) => whole::sequences(&subject, settings.seed, false),
+            None => {
+                whole::session_sequences(&program, &Arc::new(image), &tokens, settings.seed, false)
+                    .map(|(_, sequences)| sequences)
+                    .map_err(LadderError::from)
+            }
+        };
+        add(&mut report, sequences?, &lowered.plan.name, settings);
     }
     report.is_complete &= !interrupt.requested();
     Ok(report)
 }
 
-/// At most `most` tokens of the vocabulary that the context has room for.
-fn tokens(lowered: &Lowered, most: u32) -> Vec<u32> {
-    let vocab = u64::from(lowered.plan.vocab.max(1));
-    let token = |i: u32| u32::try_from((u64::from(i) * 7919 + 1) % vocab).unwrap_or(0);
-    (0..most.min(lowered.plan.options.context)).map(token).collect()
+/// A model of drawn weights, which can be held against the interpreters of whole models: these need
+/// the weights as they were before packing.
+fn drawn<'e>(
+    machine: &'e dyn KernelEngine,
+    source: &Source,
+    context: u32,
+) -> Result<Option<Subject<'e>>, LadderError> {
+    let Weights::Random(seed) = source.weights else { return Ok(None) };
+    let weights = |graph: &Graph| RandomWeights::new(graph, seed);
+    Subject::new(&source.model, &source.formats, context, machine, weights).map(Some)
+}
+
+/// Adds what sequences showed.
+fn add(report: &mut Report, sequences: Sequences, name: &str, settings: &Settings) {
+    report.sequences = sequences.compared;
+    report.different_sequences = sequences.different;
+    if let (Some(message), None) = (sequences.first, &report.counter_example) {
+        let replay = format!("{{model}} --seed {} --cases 1", settings.seed);
+        let name = name.to_owned();
+        let example = CounterExample { message, name, thin: None, vir: None, replay };
+        report.counter_example = Some(example);
+    }
 }
 
 /// Writes the files of a counter-example.
@@ -199,7 +209,7 @@ fn save(args: &VerifyArgs, example: &CounterExample) -> Result<Found, Failure> {
     let thin = write("thin", &example.thin)?.unwrap_or_default();
     let vir = write("vir", &example.vir)?;
     let again = example.replay.replace("{thin}", &thin);
-    let again = again.replace("{model}", args.model.as_deref().unwrap_or_default());
+    let again = again.replace("{model}", &args.model_words());
     let replay = format!("deepthin verify {}", vir.unwrap_or(again));
     Ok(Found { message: example.message.clone(), files, replay })
 }

@@ -162,12 +162,17 @@ impl<'e> Subject<'e> {
         Ok(Session::new(Arc::new(program), self.image()?, 1)?)
     }
 
-    /// `count` tokens of the vocabulary, each unlike its neighbors.
+    /// [`distinct_tokens`] of the model's vocabulary.
     pub fn tokens(&self, count: u32) -> Vec<u32> {
-        let vocab = u64::from(self.model.vocab.max(1));
-        let token = |i: u32| u32::try_from((u64::from(i) * 37 + 5) % vocab).unwrap_or(0);
-        (0..count).map(token).collect()
+        distinct_tokens(self.model.vocab, count)
     }
+}
+
+/// `count` tokens of a vocabulary, each unlike its neighbors.
+pub fn distinct_tokens(vocab: u32, count: u32) -> Vec<u32> {
+    let vocab = u64::from(vocab.max(1));
+    let token = |i: u32| u32::try_from((u64::from(i) * 37 + 5) % vocab).unwrap_or(0);
+    (0..count).map(token).collect()
 }
 
 /// What a cell holds, made where it is empty.

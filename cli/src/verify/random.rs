@@ -254,7 +254,7 @@ fn counter_example(
             let found = sequences(&subject(engine, &generated, seed)?, seed, true)?;
             let message = found.first.unwrap_or_default();
             let replay = match is_described {
-                true => format!("{{thin}} --random {seed} --cases 1"),
+                true => format!("{{thin}} --random {seed} --seed {seed} --cases 1"),
                 false => again,
             };
             let name = format!("model_{seed}");

@@ -2,23 +2,36 @@
 
 use std::sync::Arc;
 
+use deepthin_dsl::Model;
 use deepthin_runtime::memory::Region;
 use deepthin_runtime::program::Program;
 use deepthin_runtime::session::{RunError, Session};
 
 use super::choices::Choices;
-use super::ladder::{Agreement, Engine, Fir, LadderError, Logits, Subject, Vir, difference, feed};
+use super::ladder::{
+    Agreement, Engine, Fir, LadderError, Logits, Subject, Vir, difference, distinct_tokens, feed,
+};
 
 /// Numbers of threads that must make no difference.
 pub const THREADS: [usize; 4] = [1, 2, 3, 8];
 
 /// Most tokens of a sequence: some behind the first chunk of 64 positions.
-pub const TOKENS: u32 = 71;
+const TOKENS: u32 = 71;
 
-/// Products of weights and activations that the FIR interpreter, and each VIR interpreter, may
-/// take: under a second.
+/// Products of weights and activations of a sequence in machine code: a large model gets fewer
+/// tokens.
+const WORK: u64 = 20_000_000_000;
+/// The same for the FIR interpreter, and for each VIR interpreter: under a second.
 const FIR_WORK: u64 = 300_000_000;
 const VIR_WORK: u64 = 4_000_000;
+
+/// A sequence for a model: as many tokens as its context, a few chunks and some seconds have room
+/// for, each unlike its neighbors.
+pub fn tokens(model: &Model, context: u32) -> Vec<u32> {
+    let affordable = WORK / model.parameters().applied.max(1);
+    let affordable = u32::try_from(affordable).unwrap_or(u32::MAX).max(4);
+    distinct_tokens(model.vocab, TOKENS.min(affordable).min(context))
+}
 
 /// How sequences of a model came out.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -53,7 +66,7 @@ pub fn sequences(
     seed: u64,
     until_different: bool,
 ) -> Result<Sequences, LadderError> {
-    let tokens = subject.tokens(subject.context.min(TOKENS));
+    let tokens = tokens(&subject.model, subject.context);
     let work = subject.model.parameters().applied.max(1);
     let few = |most: u64| {
         let fit = usize::try_from(most / work).unwrap_or(usize::MAX);

@@ -38,7 +38,8 @@ fn weights_are_used_and_sequences_compared() {
     let small = folder.small();
     let words = ["verify", &small, "--random", "1", "--cases", "2", "--json"];
     let answer: Value = serde_json::from_str(&stdout(&words)).unwrap();
-    assert_eq!(answer["sequences"], 12, "{answer}");
+    // Sessions alone would be compared 12 times; weights that are drawn allow the interpreters too.
+    assert_eq!(answer["sequences"], 17, "{answer}");
     assert_eq!(answer["different_sequences"], 0);
     let kernels = answer["kernels"].as_array().unwrap();
     assert_eq!(answer["calls"], 2 * kernels.len());
