@@ -182,7 +182,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     replace(path, path, Permissions::from_mode(0o666), bytes)
 }
 
-/// [`write`] to `target`, which messages call `path`.
+/// [`write()`] to `target`, which messages call `path`.
 fn replace(
     path: &Path,
     target: &Path,
