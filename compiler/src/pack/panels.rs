@@ -112,25 +112,35 @@ impl Job<'_> {
             finite &= f16::from_le_bytes([half[0], half[1]]).is_finite();
             put(out, place, half);
         }
-        for line in 0..self.layout.tile_lines() {
-            let dword = if self.layout.format == Format::Q8_0 {
-                let at = line as usize * 4;
-                [0, 1, 2, 3].map(|i| codes[at + i] ^ 0x80)
-            } else {
-                // A file keeps elements k and k + 16 in one byte; a dword keeps k and k + 4.
-                let at = line * 8;
-                [0, 1, 2, 3].map(|i| nibble(codes, at + i) | nibble(codes, at + 4 + i) << 4)
-            };
+        let codes = unpacked(self.layout.format, codes);
+        for (line, tile) in (0..).zip(codes.chunks_exact(32 / self.layout.tile_lines() as usize)) {
+            let mut dword = [0; 4];
+            for (i, byte) in dword.iter_mut().enumerate() {
+                // A dword of 4-bit codes keeps elements k and k + 4 in one byte.
+                *byte = if tile.len() == 4 { tile[i] } else { tile[i] | tile[i + 4] << 4 };
+            }
             put(out, self.layout.code(lane, line), &dword);
         }
         finite
     }
 }
 
-/// Element `k` of a file's 4-bit group.
-fn nibble(codes: &[u8], k: u32) -> u8 {
-    let byte = codes[k as usize % 16];
-    if k < 16 { byte & 15 } else { byte >> 4 }
+/// The codes of a file's group, a byte for each element in order; eight-bit ones biased by 128.
+fn unpacked(format: Format, codes: &[u8]) -> [u8; 32] {
+    let mut all = [0; 32];
+    if format == Format::Q8_0 {
+        for (to, code) in all.iter_mut().zip(codes) {
+            *to = code ^ 0x80;
+        }
+    } else {
+        // A file keeps elements k and k + 16 in one byte.
+        let (low, high) = all.split_at_mut(16);
+        for ((low, high), byte) in low.iter_mut().zip(high).zip(codes) {
+            *low = byte & 15;
+            *high = byte >> 4;
+        }
+    }
+    all
 }
 
 fn plain(format: Format, lane: u32, element: &[u8], out: &mut [u8]) -> bool {
@@ -144,6 +154,7 @@ fn plain(format: Format, lane: u32, element: &[u8], out: &mut [u8]) -> bool {
     }
 }
 
+#[inline]
 fn put(out: &mut [u8], at: u32, bytes: &[u8]) {
     let at = at as usize;
     out[at..at + bytes.len()].copy_from_slice(bytes);

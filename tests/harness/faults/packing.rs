@@ -33,18 +33,13 @@ pub(super) const FAULTS: &[Entry] = &[
         "f32::from_le_bytes([value[0], value[1], value[2], value[3]]).is_finite()",
         To("true"),
     ),
-    ("q8-not-biased", PANELS, "codes[at + i] ^ 0x80", To("codes[at + i]")),
-    (
-        "nibbles-swapped",
-        PANELS,
-        "if k < 16 { byte & 15 } else { byte >> 4 }",
-        To("if k < 16 { byte >> 4 } else { byte & 15 }"),
-    ),
+    ("q8-not-biased", PANELS, "*to = code ^ 0x80", To("*to = *code")),
+    ("nibbles-swapped", PANELS, "*low = byte & 15", To("*low = byte >> 4")),
     (
         "high-nibbles-of-low-columns",
         PANELS,
-        "nibble(codes, at + 4 + i) << 4",
-        To("nibble(codes, at + i) << 4"),
+        "tile[i] | tile[i + 4] << 4",
+        To("tile[i] | tile[i] << 4"),
     ),
     (
         "scale-and-minimum-swapped",
