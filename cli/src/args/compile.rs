@@ -56,7 +56,8 @@ pub(crate) struct TargetArgs {
     pub(crate) target: Option<String>,
 
     /// Least processor that the code has to run on, as `-march` of C compilers takes it; x86-64:
-    /// x86-64-v3, x86-64-v4; aarch64: armv8-a, armv8.2-a+dotprod, armv8.6-a+i8mm; native: this one
+    /// x86-64-v3, x86-64-v4, alderlake, cascadelake; aarch64: armv8-a, armv8.2-a+dotprod,
+    /// armv8.6-a+i8mm; native: this one
     #[arg(long, value_name = "NAME")]
     pub(crate) cpu: Option<String>,
 }

@@ -48,11 +48,14 @@ const X86_64_V3: &[&str] = &[
 ];
 /// What level v4 adds to it.
 const X86_64_V4: &[&str] = &["has_avx512f", "has_avx512dq", "has_avx512vl"];
+/// 8-bit dot products as AVX2 processors have them, and as AVX-512 processors have them.
+const AVX_VNNI: &[&str] = &["has_avx_vnni"];
+const AVX512_VNNI: &[&str] = &["has_avx512vnni"];
 /// What Cranelift uses of Armv8.2-A with dot products.
 const DOTPROD: &[&str] = &["has_lse", "has_dotprod"];
 
 /// Processors of x86-64, the default first.
-const X86_64: [Cpu; 3] = [
+const X86_64: [Cpu; 5] = [
     Cpu {
         name: "x86-64-v3",
         about: "AVX2 and FMA: Intel since 2013, AMD since 2015",
@@ -62,6 +65,16 @@ const X86_64: [Cpu; 3] = [
         name: "x86-64-v4",
         about: "AVX-512 F, BW, CD, DQ and VL: Intel servers since 2017, AMD since 2022",
         features: Some(&[X86_64_V3, X86_64_V4]),
+    },
+    Cpu {
+        name: "alderlake",
+        about: "AVX2 with 8-bit dot products: Intel since 2021, AMD since 2024",
+        features: Some(&[X86_64_V3, AVX_VNNI]),
+    },
+    Cpu {
+        name: "cascadelake",
+        about: "AVX-512 with 8-bit dot products: Intel servers since 2019, AMD since 2022",
+        features: Some(&[X86_64_V3, X86_64_V4, AVX512_VNNI]),
     },
     NATIVE,
 ];
