@@ -6,23 +6,32 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use deepthin_compiler::codegen::Backend;
 use deepthin_compiler::codegen::clif::Clif;
 use deepthin_compiler::codegen::target::{Isa, Target};
-use deepthin_compiler::codegen::{Backend, CodegenError};
 use deepthin_compiler::vir::Verified;
 
-/// One line for each instruction set with its least processor: `aarch64: 31 instructions, ..`.
+/// One line for each instruction set with its least processor: `aarch64: 31 instructions, ..`; or
+/// where `processors` are named, one for each of them: `alderlake: 31 instructions, ..`.
 ///
 /// # Errors
-/// A kernel that a back end refuses.
-pub fn summaries(kernel: &Verified) -> Result<Vec<String>, CodegenError> {
-    let targets = Isa::ALL.map(|isa| Target::of(isa, None));
-    let of = |target: Target| {
-        let listing = Clif::new(&target)?.listing(kernel)?;
-        let isa = target.triple().split('-').next().unwrap_or_default();
-        Ok(format!("{isa}: {}", summary(&listing.asm)))
+/// A processor that there is not, and a kernel that a back end refuses.
+pub fn summaries(kernel: &Verified, processors: &[&str]) -> Result<Vec<String>, String> {
+    let least = Isa::ALL.map(|isa| {
+        let name = isa.triple().split('-').next().unwrap_or_default();
+        (name, Target::of(isa, None).ok())
+    });
+    let named = processors
+        .iter()
+        .map(|name| (*name, Isa::ALL.into_iter().find_map(|isa| Target::of(isa, Some(name)).ok())));
+    let targets: Vec<_> = if processors.is_empty() { least.to_vec() } else { named.collect() };
+    let of = |(name, target): (&str, Option<Target>)| {
+        let target = target.ok_or_else(|| format!("there is no processor `{name}`"))?;
+        let listing = Clif::new(&target).and_then(|clif| clif.listing(kernel));
+        let listing = listing.map_err(|error| error.to_string())?;
+        Ok(format!("{name}: {}", summary(&listing.asm)))
     };
-    targets.into_iter().map(|target| of(target.expect("each has a least processor"))).collect()
+    targets.into_iter().map(of).collect()
 }
 
 /// Counts of a listing: all instructions, those that move something to or from the stack for want

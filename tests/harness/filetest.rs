@@ -8,6 +8,7 @@
 //! | `;; test verify error V-12` | the verifier refuses it, by this rule alone |
 //! | `;; test run` | every engine gives the bits that `;; expect` lines say, a NaN for a NaN |
 //! | `;; test asm` | its machine code has the summaries of the `;; asm ..` lines |
+//! | `;; test asm alderlake ..` | the same, for these processors |
 //!
 //! What a file that runs looks like stands in [`deepthin::verify::filetest`]. `UPDATE_EXPECT=1`
 //! writes what is found into the file, of a run what the first engine gives.
@@ -131,9 +132,9 @@ fn check_file(path: &Path, text: &str, engines: &[Engine]) -> Result<String, Str
             let comments: String = comments.map(|line| format!("{line}\n")).collect();
             Ok(format!("{comments}\n{}", parsed(text)?))
         }
-        ["asm"] => {
+        ["asm", ref processors @ ..] => {
             let kernel = verify(parsed(text)?).map_err(|errors| errors.to_string())?;
-            let found = asm::summaries(&kernel).map_err(|error| error.to_string())?;
+            let found = asm::summaries(&kernel, processors)?;
             Ok(with_lines(first, rest, ";; asm ", &found))
         }
         ["run"] => check_run(text, engines),

@@ -240,6 +240,7 @@ fn word(elem: Elem, text: &str) -> Option<u32> {
         Elem::F32 => text.parse().ok().map(f32::to_bits),
         Elem::I32 => text.parse().ok().map(i32::cast_unsigned),
         Elem::U16 => text.parse().ok().map(|x: u16| x.into()),
+        Elem::S8 => text.parse().ok().map(|x: i8| x.cast_unsigned().into()),
     }
 }
 
@@ -256,6 +257,7 @@ impl Part {
                 Elem::F32 => shortest(f32::from_bits(bits)),
                 Elem::I32 => format!("{}", bits.cast_signed()),
                 Elem::U16 => format!("{bits:#06x}"),
+                Elem::S8 => format!("{}", bytes.first().map_or(0, |byte| byte.cast_signed())),
             }
         };
         let words: Vec<String> = bytes.chunks_exact(elem.bytes() as usize).map(word).collect();

@@ -160,14 +160,20 @@ pub fn normal(choices: &mut Choices) -> f32 {
     (sum as f32 - 131_070.0) / 37_837.23
 }
 
+/// Four bytes, each at an end of the signed or the unsigned range or next to it.
+pub fn extreme_bytes(choices: &mut Choices) -> u32 {
+    u32::from_le_bytes([(); 4].map(|()| choices.pick(&[0, 0xff, 0x7f, 0x80, 0x81, 1])))
+}
+
 /// Bytes of a buffer of which nothing is known but its element.
 pub fn contents(bytes: usize, elem: Option<Elem>, class: Class, choices: &mut Choices) -> Vec<u8> {
     let words = bytes.div_ceil(4);
     let mut contents: Vec<u8> = match elem {
         Some(Elem::F32) => float_bytes(&class.floats(words, choices)),
-        Some(Elem::I32 | Elem::U16) | None => {
-            let word = |_| match choices.below(4) {
+        Some(Elem::I32 | Elem::U16 | Elem::S8) | None => {
+            let word = |_| match choices.below(5) {
                 0 => choices.below(256),
+                1 => extreme_bytes(choices),
                 _ => choices.bits(),
             };
             (0..words).map(word).flat_map(u32::to_le_bytes).collect()

@@ -5,6 +5,7 @@
 //! relocatable file; both define them in a Cranelift module by the same few lines (`define`).
 //! Verified VIR never makes a back end panic: it returns [`CodegenError`] or code.
 
+mod bits;
 pub mod clif;
 mod define;
 pub mod host;

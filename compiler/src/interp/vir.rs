@@ -161,6 +161,9 @@ impl<M: Memory + ?Sized> Machine<'_, M> {
                 let [a, b, c] = lane.map(f32::from_bits);
                 a.mul_add(b, c).to_bits()
             }),
+            Inst::Dot4 { dst, u8s, s8s, acc } => {
+                self.map(*dst, [*u8s, *s8s, *acc], |[u8s, s8s, acc]| dot4(u8s, s8s, acc));
+            }
             Inst::Compare { dst, op, lhs, rhs } => {
                 self.map(*dst, [*lhs, *rhs], |[a, b]| u32::from(compare(*op, a, b)));
             }
@@ -263,7 +266,7 @@ impl<M: Memory + ?Sized> Machine<'_, M> {
         let mut bytes = [0; 4];
         let width = elem.bytes() as usize;
         if self.memory.read(at.buffer, place, &mut bytes[..width]) {
-            Ok(u32::from_le_bytes(bytes))
+            Ok(widened(elem, u32::from_le_bytes(bytes)))
         } else {
             Err(self.missing(at.buffer))
         }
@@ -337,6 +340,23 @@ pub fn shift(op: ShiftOp, src: u32, amount: u32) -> u32 {
         ShiftOp::Shl => src << amount,
         ShiftOp::Shr => src >> amount,
         ShiftOp::Sar => (src.cast_signed() >> amount).cast_unsigned(),
+    }
+}
+
+/// The bytes of `u8s`, unsigned, times those of `s8s`, signed, all added to `acc`; on one lane.
+pub fn dot4(u8s: u32, s8s: u32, acc: u32) -> u32 {
+    let pairs = u8s.to_le_bytes().into_iter().zip(s8s.to_le_bytes());
+    pairs.fold(acc, |sum, (u, s)| {
+        let product = i32::from(u) * i32::from(s.cast_signed());
+        sum.wrapping_add(product.cast_unsigned())
+    })
+}
+
+/// A loaded element, whose bytes are the low ones of `bits`, as a lane.
+fn widened(elem: Elem, bits: u32) -> u32 {
+    match elem {
+        Elem::F32 | Elem::I32 | Elem::U16 => bits,
+        Elem::S8 => ((bits << 24).cast_signed() >> 24).cast_unsigned(),
     }
 }
 

@@ -213,6 +213,14 @@ impl Builder {
         dst
     }
 
+    /// `acc` plus the four unsigned bytes of each lane of `u8s` times the four signed ones of
+    /// `s8s`, wrapping.
+    pub fn dot4(&mut self, u8s: ValueId, s8s: ValueId, acc: ValueId) -> ValueId {
+        let dst = self.value(Ty::I32);
+        self.push(Inst::Dot4 { dst, u8s, s8s, acc });
+        dst
+    }
+
     /// `lhs op rhs`, a mask.
     pub fn compare(&mut self, op: CompareOp, lhs: ValueId, rhs: ValueId) -> ValueId {
         let dst = self.value(Ty::Mask);

@@ -152,6 +152,18 @@ pub enum Inst {
         /// Addend.
         c: ValueId,
     },
+    /// `dst = acc + Σ u8s[k] * s8s[k]` over the four bytes k of a lane, wrapping. Bytes of `u8s`
+    /// are 0 to 255, those of `s8s` -128 to 127; no product or sum of four is rounded or cut.
+    Dot4 {
+        /// Result, i32.
+        dst: ValueId,
+        /// Four unsigned bytes in each lane, i32.
+        u8s: ValueId,
+        /// Four signed bytes in each lane, i32.
+        s8s: ValueId,
+        /// Addend, i32.
+        acc: ValueId,
+    },
     /// `dst = lhs op rhs`, a mask.
     Compare {
         /// Result, mask.
@@ -213,6 +225,7 @@ impl Inst {
             | Inst::Binary { .. }
             | Inst::Shift { .. }
             | Inst::Fma { .. }
+            | Inst::Dot4 { .. }
             | Inst::Compare { .. }
             | Inst::Select { .. }
             | Inst::Reduce { .. }
@@ -238,6 +251,7 @@ impl Inst {
             Inst::Binary { op, .. } => op.name(),
             Inst::Shift { op, .. } => op.name(),
             Inst::Fma { .. } => "fma",
+            Inst::Dot4 { .. } => "dot4",
             Inst::Compare { op, .. } => op.name(),
             Inst::Select { .. } => "select",
             Inst::Reduce { op, .. } => op.name(),

@@ -24,6 +24,8 @@ pub enum Elem {
     I32,
     /// 2 bytes, zero-extended to an i32 value when loaded, cut to its low half when stored.
     U16,
+    /// 1 byte, sign-extended to an i32 value when loaded, cut to its low byte when stored.
+    S8,
 }
 
 impl Elem {
@@ -32,13 +34,15 @@ impl Elem {
         match self {
             Elem::F32 | Elem::I32 => 4,
             Elem::U16 => 2,
+            Elem::S8 => 1,
         }
     }
+
     /// The type of the value loaded or stored.
     pub const fn ty(self) -> Ty {
         match self {
             Elem::F32 => Ty::F32,
-            Elem::I32 | Elem::U16 => Ty::I32,
+            Elem::I32 | Elem::U16 | Elem::S8 => Ty::I32,
         }
     }
 }
@@ -210,7 +214,7 @@ macro_rules! words {
 }
 
 words!(Ty { F32 = "f32", I32 = "i32", Mask = "mask" });
-words!(Elem { F32 = "f32", I32 = "i32", U16 = "u16" });
+words!(Elem { F32 = "f32", I32 = "i32", U16 = "u16", S8 = "s8" });
 words!(Access { Read = "read", Write = "write", ReadWrite = "readwrite" });
 words!(UnaryOp {
     Sqrt = "sqrt",

@@ -110,6 +110,9 @@ impl Display for Line<'_> {
                 write!(f, "{} = {word} {src}, {amount}", typed(dst))
             }
             Inst::Fma { dst, a, b, c } => write!(f, "{} = {word} {a}, {b}, {c}", typed(dst)),
+            Inst::Dot4 { dst, u8s, s8s, acc } => {
+                write!(f, "{} = {word} {u8s}, {s8s}, {acc}", typed(dst))
+            }
             Inst::Select { dst, mask, on, off } => {
                 write!(f, "{} = {word} {mask}, {on}, {off}", typed(dst))
             }

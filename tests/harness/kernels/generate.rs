@@ -1,6 +1,6 @@
 //! The generator: one kernel from one list of choices.
 
-use deepthin::verify::values::SPECIAL;
+use deepthin::verify::values::{SPECIAL, extreme_bytes};
 use deepthin_compiler::vir::{
     Access, Affine, BinaryOp, Bound, BufferId, Builder, CompareOp, Elem, IndexId, Kernel, ReduceOp,
     ShiftOp, Ty, UnaryOp, ValueId,
@@ -39,6 +39,9 @@ pub(super) fn kernel(lanes: u32, choices: &mut Choices) -> Kernel {
     b.finish()
 }
 
+/// Masks of codes: of 4 and 7 bits, of 4 high ones, and of some bytes that may be 128 and more.
+const MASKS: [u32; 4] = [0x0f0f_0f0f, 0x7f7f_7f7f, 0xf0f0_f0f0, 0x7f80_7f7f];
+
 #[derive(Debug, Clone, Copy)]
 struct Buffer {
     id: BufferId,
@@ -64,7 +67,7 @@ struct Generator<'c> {
 
 impl Generator<'_> {
     fn parameters(&mut self, b: &mut Builder) {
-        for elem in [Elem::F32, Elem::I32, Elem::U16] {
+        for &elem in Elem::ALL {
             for access in [Access::Read, Access::Write, Access::ReadWrite] {
                 let elements = self.lanes + self.choices.below(4 * self.lanes);
                 // A few odd bytes at the end, that no element fills.
@@ -94,7 +97,7 @@ impl Generator<'_> {
     }
 
     fn step(&mut self, b: &mut Builder, depth: u32) {
-        let made = match self.choices.below(18) {
+        let made = match self.choices.below(20) {
             0 => self.constant(b),
             1 => (b.iota(), Ty::I32),
             2 => (self.index(b), Ty::I32),
@@ -122,7 +125,8 @@ impl Generator<'_> {
                 let (mask, on, off) = (self.value(Ty::Mask), self.value(ty), self.value(ty));
                 (b.select(mask, on, off), ty)
             }
-            16 => {
+            16 | 17 => (self.dot4(b), Ty::I32),
+            18 => {
                 let (op, src) = (self.choices.pick(ReduceOp::ALL), self.value(Ty::F32));
                 (b.reduce(op, src), Ty::F32)
             }
@@ -147,11 +151,12 @@ impl Generator<'_> {
     }
 
     fn constant(&mut self, b: &mut Builder) -> (ValueId, Ty) {
-        match self.choices.below(5) {
+        match self.choices.below(6) {
             0 => (b.f32(self.choices.pick(&SPECIAL)), Ty::F32),
             1 => (b.f32(self.choices.within(-1000, 1000) as f32 / 8.0), Ty::F32),
             2 => (b.i32(self.choices.below(64)), Ty::I32),
             3 => (b.i32(self.choices.bits()), Ty::I32),
+            4 => (b.i32(extreme_bytes(self.choices)), Ty::I32),
             _ => (b.mask(self.choices.once_in(2)), Ty::Mask),
         }
     }
@@ -182,6 +187,37 @@ impl Generator<'_> {
         let op = self.choices.pick(BinaryOp::ALL);
         let (lhs, rhs) = (self.value(op.ty()), self.value(op.ty()));
         (b.binary(op, lhs, rhs), op.ty())
+    }
+
+    /// A dot product of bytes: of any values, of bytes at the ends of their range, and of codes
+    /// cut out by a mask, before or behind a shift.
+    fn dot4(&mut self, b: &mut Builder) -> ValueId {
+        let u8s = match self.choices.below(3) {
+            0 => self.value(Ty::I32),
+            1 => b.i32(extreme_bytes(self.choices)),
+            _ => {
+                let (codes, mask) = (self.value(Ty::I32), self.choices.pick(&MASKS));
+                let mask = b.i32(mask);
+                let amount = self.choices.pick(&[0, 1, 4, 7, 8]);
+                match self.choices.below(3) {
+                    0 => b.binary(BinaryOp::IAnd, codes, mask),
+                    1 => {
+                        let codes = b.shift(ShiftOp::Shr, codes, amount);
+                        b.binary(BinaryOp::IAnd, mask, codes)
+                    }
+                    _ => {
+                        let codes = b.binary(BinaryOp::IAnd, codes, mask);
+                        b.shift(self.choices.pick(ShiftOp::ALL), codes, amount)
+                    }
+                }
+            }
+        };
+        let s8s = match self.choices.below(2) {
+            0 => self.value(Ty::I32),
+            _ => b.i32(extreme_bytes(self.choices)),
+        };
+        let acc = self.value(Ty::I32);
+        b.dot4(u8s, s8s, acc)
     }
 
     // Memory.

@@ -96,6 +96,7 @@ fn mutate_inst(inst: &mut Inst, choices: &mut Choices) {
         | Inst::Binary { .. }
         | Inst::Shift { .. }
         | Inst::Fma { .. }
+        | Inst::Dot4 { .. }
         | Inst::Compare { .. }
         | Inst::Select { .. }
         | Inst::Reduce { .. } => {}

@@ -39,6 +39,7 @@ fn rewritten(body: &[Inst], kernel: &mut Kernel) -> Vec<Inst> {
             | Inst::Binary { .. }
             | Inst::Shift { .. }
             | Inst::Fma { .. }
+            | Inst::Dot4 { .. }
             | Inst::Compare { .. }
             | Inst::Select { .. }
             | Inst::Reduce { .. } => {}

@@ -30,17 +30,40 @@ impl Features {
                     self.see("partial load", *count < kernel.lanes);
                     self.see("load of one lane", *count == 1);
                     self.see("load of u16", *elem == Elem::U16);
+                    let is_byte = *elem == Elem::S8;
+                    self.see("whole load of s8", is_byte && *count == kernel.lanes);
+                    self.see("partial load of s8", is_byte && *count < kernel.lanes);
                     self.see_offset(&at.offset);
                 }
                 Inst::Splat { at, elem, .. } => {
                     self.see("splat of u16", *elem == Elem::U16);
+                    self.see("splat of s8", *elem == Elem::S8);
                     self.see_offset(&at.offset);
                 }
-                Inst::Store { at, elem, stride, count, .. } => {
-                    let strided = *stride != elem.bytes();
+                Inst::Store { at, elem: stored, stride, count, .. } => {
+                    let strided = *stride != stored.bytes();
                     self.see("partial store", *count < kernel.lanes);
                     self.see("strided store", strided);
-                    self.see("strided store of u16", strided && *elem == Elem::U16);
+                    let is_whole = !strided && *count == kernel.lanes;
+                    for (elem, whole, part, apart) in [
+                        (
+                            Elem::U16,
+                            "whole store of u16",
+                            "partial store of u16",
+                            "strided store of u16",
+                        ),
+                        (
+                            Elem::S8,
+                            "whole store of s8",
+                            "partial store of s8",
+                            "strided store of s8",
+                        ),
+                    ] {
+                        let of = elem == *stored;
+                        self.see(whole, of && is_whole);
+                        self.see(part, of && *count < kernel.lanes);
+                        self.see(apart, of && strided);
+                    }
                     self.see_offset(&at.offset);
                 }
                 Inst::Loop { begin, end, carried, body, .. } => {
@@ -108,7 +131,7 @@ impl Features {
 
 /// The words of all instructions.
 pub(super) fn instructions() -> impl Iterator<Item = &'static str> {
-    ["const", "iota", "index", "load", "splat", "store", "fma", "select", "loop"]
+    ["const", "iota", "index", "load", "splat", "store", "fma", "dot4", "select", "loop"]
         .into_iter()
         .chain(UnaryOp::ALL.iter().map(|op| op.name()))
         .chain(BinaryOp::ALL.iter().map(|op| op.name()))

@@ -21,7 +21,7 @@ fn sample<T>(strategy: impl Strategy<Value = T>, count: usize) -> Vec<T> {
 fn generated_kernels_contain_everything() {
     let mut seen = Features::default();
     for lanes in [4, 8, 16] {
-        for kernel in sample(kernels::kernel(lanes), 60) {
+        for kernel in sample(kernels::kernel(lanes), 80) {
             seen.add(&kernel);
         }
     }

@@ -178,7 +178,7 @@ fn touches(lanes: u32) -> Vec<Touch> {
 fn each(mut see: impl FnMut(&Form, u32, Elem, Touch)) {
     for form in &FORMS {
         for lanes in [4, 8, 16] {
-            for elem in [Elem::F32, Elem::I32, Elem::U16] {
+            for &elem in Elem::ALL {
                 touches(lanes).into_iter().for_each(|touch| see(form, lanes, elem, touch));
             }
         }
@@ -228,7 +228,7 @@ fn kernels_that_just_fit_are_accepted_and_stay_inside() {
 #[test]
 fn machine_code_of_kernels_that_just_fit_stays_between_guard_pages() {
     for form in &FORMS {
-        for elem in [Elem::F32, Elem::U16] {
+        for elem in [Elem::F32, Elem::U16, Elem::S8] {
             for touch in touches(4) {
                 let kernel = verify(kernel(form, 4, elem, touch, 0, 0)).unwrap();
                 let compiled = Compiled::new(&kernel).unwrap();

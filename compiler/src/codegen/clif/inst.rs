@@ -3,7 +3,7 @@
 use super::{Emitter, Slot, clif_type};
 use crate::id::Id;
 use crate::vir::{Address, Elem, Inst, Ty, ValueId};
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 
 impl<'k> Emitter<'k, '_> {
     /// Emits one instruction.
@@ -50,6 +50,10 @@ impl<'k> Emitter<'k, '_> {
                 let value = self.fb.ins().fma(a, b, c);
                 self.set(*dst, value);
             }
+            Inst::Dot4 { dst, u8s, s8s, acc } => {
+                let value = self.dot4(*u8s, *s8s, *acc);
+                self.set(*dst, value);
+            }
             Inst::Compare { dst, op, lhs, rhs } => {
                 let (lhs, rhs) = (self.get(*lhs), self.get(*rhs));
                 let value = self.compare(*op, lhs, rhs);
@@ -82,6 +86,7 @@ impl<'k> Emitter<'k, '_> {
                     self.fb.ins().load(clif_type(elem.ty()), flags, pointer, base)
                 }
                 Elem::U16 => self.fb.ins().uload16x4(flags, pointer, base),
+                Elem::S8 => self.load_bytes(pointer, base),
             };
         }
         // Element by element: nothing past the last one is touched.
@@ -94,6 +99,16 @@ impl<'k> Emitter<'k, '_> {
         vector
     }
 
+    /// The four bytes at a place, each widened with its sign. They come through a float load, as
+    /// in `splat`; what stands in the other lanes is not looked at.
+    fn load_bytes(&mut self, pointer: Value, offset: i32) -> Value {
+        let four = self.load_scalar(Elem::F32, pointer, offset);
+        let vector = self.fb.ins().splat(types::F32X4, four);
+        let bytes = self.as_bytes(vector);
+        let halves = self.fb.ins().swiden_low(bytes);
+        self.fb.ins().swiden_low(halves)
+    }
+
     fn load_scalar(&mut self, elem: Elem, pointer: Value, offset: i32) -> Value {
         let flags = MemFlagsData::trusted();
         match elem {
@@ -103,6 +118,7 @@ impl<'k> Emitter<'k, '_> {
                 let half = self.fb.ins().load(types::I16, flags, pointer, offset);
                 self.fb.ins().uextend(types::I32, half)
             }
+            Elem::S8 => self.fb.ins().sload8(types::I32, flags, pointer, offset),
         }
     }
 
@@ -121,19 +137,34 @@ impl<'k> Emitter<'k, '_> {
         let (pointer, base) = self.address(at);
         let flags = MemFlagsData::trusted();
         let dense = stride == elem.bytes() && count == self.kernel.lanes;
-        if dense && elem != Elem::U16 {
-            self.fb.ins().store(flags, value, pointer, base);
+        if dense {
+            // Narrow elements leave as one scalar, a float for the sake of its register.
+            let whole = match elem {
+                Elem::F32 | Elem::I32 => value,
+                Elem::U16 => self.front(value, 2, types::F64X2),
+                Elem::S8 => self.front(value, 1, types::F32X4),
+            };
+            self.fb.ins().store(flags, whole, pointer, base);
             return;
         }
+        // The low part of a lane is one of the smaller lanes of the same bits.
+        let parts = match elem {
+            Elem::F32 | Elem::I32 => value,
+            Elem::U16 => self.of_bytes(value, types::I16X8),
+            Elem::S8 => self.as_bytes(value),
+        };
         for lane in 0..count {
             let offset = base.saturating_add(lane_offset(lane, stride));
-            let scalar = self.fb.ins().extractlane(value, lane_number(lane));
-            if elem == Elem::U16 {
-                self.fb.ins().istore16(flags, scalar, pointer, offset);
-            } else {
-                self.fb.ins().store(flags, scalar, pointer, offset);
-            }
+            let scalar = self.fb.ins().extractlane(parts, lane_number(lane * (4 / elem.bytes())));
+            self.fb.ins().store(flags, scalar, pointer, offset);
         }
+    }
+
+    /// The low `width` bytes of each lane side by side, as the first lane of a vector of `ty`.
+    fn front(&mut self, value: Value, width: u8, ty: Type) -> Value {
+        let bytes = self.narrow(value, width);
+        let vector = self.of_bytes(bytes, ty);
+        self.fb.ins().extractlane(vector, 0)
     }
 }
 

@@ -2,9 +2,12 @@
 //! instruction where the ISA has it, and mean the same bits where it has not.
 
 use super::{Emitter, clif_type};
+use crate::codegen::target::Isa;
 use crate::vir::{BinaryOp, CompareOp, ReduceOp, ShiftOp, Ty, UnaryOp, ValueId};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{ConstantData, InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_codegen::ir::{
+    ConstantData, Endianness, InstBuilder, MemFlagsData, Type, Value, types,
+};
 
 impl Emitter<'_, '_> {
     /// A vector of four 32-bit constants.
@@ -22,7 +25,7 @@ impl Emitter<'_, '_> {
         self.fb.ins().vconst(clif_type(ty), data)
     }
 
-    fn i32s(&mut self, bits: u32) -> Value {
+    pub(super) fn i32s(&mut self, bits: u32) -> Value {
         self.constant(Ty::I32, bits)
     }
 
@@ -174,11 +177,46 @@ impl Emitter<'_, '_> {
     /// Lane i of the result is lane `lanes[i]` of `src`.
     fn permute(&mut self, src: Value, lanes: [u8; 4]) -> Value {
         let bytes: Vec<u8> = lanes.iter().flat_map(|l| (0..4).map(move |b| l * 4 + b)).collect();
-        let mask = self.fb.func.dfg.immediates.push(ConstantData::from(bytes));
         let ty = self.fb.func.dfg.value_type(src);
-        let little = MemFlagsData::new().with_endianness(cranelift_codegen::ir::Endianness::Little);
-        let raw = self.fb.ins().bitcast(types::I8X16, little, src);
-        let shuffled = self.fb.ins().shuffle(raw, raw, mask);
-        self.fb.ins().bitcast(ty, little, shuffled)
+        let raw = self.as_bytes(src);
+        let shuffled = self.shuffle(raw, bytes);
+        self.of_bytes(shuffled, ty)
+    }
+
+    /// Byte i of the result is byte `places[i]` of `src` and `src` again, sixteen of them.
+    fn shuffle(&mut self, src: Value, places: Vec<u8>) -> Value {
+        let mask = self.fb.func.dfg.immediates.push(ConstantData::from(places));
+        self.fb.ins().shuffle(src, src, mask)
+    }
+
+    /// The low halves (`width` 2) or low bytes (`width` 1) of the lanes, side by side at the
+    /// front of a vector of bytes.
+    pub(super) fn narrow(&mut self, src: Value, width: u8) -> Value {
+        let raw = self.as_bytes(src);
+        match self.isa {
+            Isa::X86_64 => self.gather(raw, 4, width), // vpshufb
+            Isa::Aarch64 if width == 2 => self.gather(raw, 4, 2), // uzp1 of halves
+            Isa::Aarch64 => {
+                let halves = self.gather(raw, 4, 2);
+                self.gather(halves, 2, 1) // uzp1 of bytes
+            }
+        }
+    }
+
+    /// The first `width` of every `step` bytes of `src` and `src` again, sixteen in all.
+    fn gather(&mut self, src: Value, step: u8, width: u8) -> Value {
+        let places = (0..32).step_by(step.into()).flat_map(|from| from..from + width);
+        self.shuffle(src, places.cycle().take(16).collect())
+    }
+
+    /// A vector as bytes, the first byte of lane 0 first.
+    pub(super) fn as_bytes(&mut self, vector: Value) -> Value {
+        self.of_bytes(vector, types::I8X16)
+    }
+
+    /// A vector of bytes as another type.
+    pub(super) fn of_bytes(&mut self, bytes: Value, ty: Type) -> Value {
+        let little = MemFlagsData::new().with_endianness(Endianness::Little);
+        self.fb.ins().bitcast(ty, little, bytes)
     }
 }

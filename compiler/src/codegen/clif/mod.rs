@@ -7,10 +7,12 @@
 //! operands instead of long-lived registers).
 
 mod address;
+mod dot;
 mod inst;
 mod math;
 
-use super::target::Target;
+use super::bits::PossibleBits;
+use super::target::{Isa, Target};
 use super::{Backend, Code, CodegenError, Listing};
 use crate::id::Id;
 use crate::vir::verify::Verified;
@@ -25,6 +27,7 @@ use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{CodegenError as ClifError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use dot::{DotForm, DotParts};
 use std::collections::BTreeMap;
 
 /// Cranelift for one target.
@@ -96,7 +99,7 @@ impl Clif {
         let mut context = Context::for_function(function);
         let mut frontend = FunctionBuilderContext::new();
         let builder = FunctionBuilder::new(&mut context.func, &mut frontend);
-        let mut emitter = Emitter::new(builder, kernel);
+        let mut emitter = Emitter::new(builder, kernel, self);
         emitter.kernel();
         emitter.fb.finalize(self.isa.frontend_config());
         Ok(context)
@@ -166,10 +169,15 @@ struct Emitter<'k, 'f> {
     indices: Vec<Option<Value>>,
     buffers: Vec<Value>,
     pointers: address::Pointers,
+    isa: Isa,
+    bits: PossibleBits,
+    dot_form: DotForm,
+    dot_parts: DotParts,
 }
 
 impl<'k, 'f> Emitter<'k, 'f> {
-    fn new(fb: FunctionBuilder<'f>, kernel: &'k Kernel) -> Self {
+    fn new(fb: FunctionBuilder<'f>, kernel: &'k Kernel, clif: &Clif) -> Self {
+        let isa = clif.target.isa();
         Emitter {
             fb,
             kernel,
@@ -177,6 +185,10 @@ impl<'k, 'f> Emitter<'k, 'f> {
             indices: vec![None; kernel.indices.len()],
             buffers: Vec::new(),
             pointers: address::Pointers::default(),
+            isa,
+            bits: PossibleBits::of(kernel),
+            dot_form: DotForm::of(isa, &*clif.isa),
+            dot_parts: DotParts::default(),
         }
     }
 
@@ -207,9 +219,11 @@ impl<'k, 'f> Emitter<'k, 'f> {
     /// A body whose newly visible index is `var`: its pointers first, then its instructions.
     fn scope(&mut self, body: &'k [Inst], var: Option<IndexId>) {
         self.enter_scope(body, var);
+        self.dot_parts.enter_scope();
         for inst in body {
             self.inst(inst);
         }
+        self.dot_parts.leave_scope();
         self.leave_scope();
     }
 
@@ -263,6 +277,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
             _ => false,
         };
         let (begin, end) = (self.bound(begin), self.bound(end));
+        self.prepare_dots(body);
         let (head, exit) = (self.fb.create_block(), self.fb.create_block());
         let var_in = self.fb.append_block_param(head, types::I64);
         let mut init = Vec::new();

@@ -63,6 +63,10 @@ impl Parser<'_> {
                 let [a, b, c] = self.operands()?;
                 Inst::Fma { dst, a, b, c }
             }
+            "dot4" => {
+                let [u8s, s8s, acc] = self.operands()?;
+                Inst::Dot4 { dst, u8s, s8s, acc }
+            }
             "select" => {
                 let [mask, on, off] = self.operands()?;
                 Inst::Select { dst, mask, on, off }
@@ -165,7 +169,7 @@ impl Parser<'_> {
     }
 
     fn elem(&mut self) -> Parsed<Elem> {
-        self.text.word(Elem::from_name, "`f32`, `i32` or `u16`")
+        self.text.word(Elem::from_name, "`f32`, `i32`, `u16` or `s8`")
     }
 
     fn count(&mut self) -> Parsed<u32> {

@@ -74,6 +74,10 @@ impl<'k> Verifier<'k> {
                 [a, b, c].into_iter().for_each(|v| self.operand(*v, Ty::F32));
                 self.define_as(*dst, Ty::F32);
             }
+            Inst::Dot4 { dst, u8s, s8s, acc } => {
+                [u8s, s8s, acc].into_iter().for_each(|v| self.operand(*v, Ty::I32));
+                self.define_as(*dst, Ty::I32);
+            }
             Inst::Compare { dst, op, lhs, rhs } => {
                 self.operand(*lhs, op.operand_ty());
                 self.operand(*rhs, op.operand_ty());
