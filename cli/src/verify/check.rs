@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use deepthin_compiler::vir::Elem;
 use deepthin_runtime::abi::KernelCode;
 
 use super::case::{Case, text_fingerprint};
 use super::choices::mix;
-use super::compare::elements;
+use super::compare::shown_elements;
 use super::exact::{Distance, distance};
 use super::filetest::{Part, write};
 use super::guard::POISON;
@@ -149,11 +148,10 @@ pub fn shown(
 /// Scalars or buffers that are not as the kernel declares.
 fn counter_text(case: &Case<'_>, mismatch: &Mismatch) -> Result<String, CallError> {
     let expected = case.expected()?;
-    let elements = elements(&case.kernel);
+    let elements = shown_elements(&case.kernel);
     let buffers = case.kernel.buffers.iter().zip(elements);
     let shown = buffers.filter_map(|((buffer, declared), elem)| {
         let mismatch = Some(mismatch).filter(|mismatch| mismatch.buffer == declared.name)?;
-        let elem = elem.unwrap_or(Elem::U16);
         let offset = mismatch.byte?;
         let left = (declared.bytes as usize).checked_sub(offset)?;
         let bytes = vec![0; left.min(4) / elem.bytes() as usize * elem.bytes() as usize];

@@ -4,6 +4,23 @@ use deepthin_compiler::vir::{BufferId, Elem, Inst, Kernel};
 
 /// The element of each buffer, where all accesses of the kernel agree on one.
 pub fn elements(kernel: &Kernel) -> Vec<Option<Elem>> {
+    let only = |elems: Vec<Elem>| if let [elem] = elems[..] { Some(elem) } else { None };
+    accessed(kernel).into_iter().map(only).collect()
+}
+
+/// The element in which a text shows each buffer: the one that all accesses agree on; else bytes
+/// or halves, which show every byte that an access can reach.
+pub fn shown_elements(kernel: &Kernel) -> Vec<Elem> {
+    let shown = |elems: Vec<Elem>| match elems[..] {
+        [elem] => elem,
+        _ if elems.contains(&Elem::S8) => Elem::S8,
+        _ => Elem::U16,
+    };
+    accessed(kernel).into_iter().map(shown).collect()
+}
+
+/// The elements by which each buffer is accessed.
+fn accessed(kernel: &Kernel) -> Vec<Vec<Elem>> {
     let mut found: Vec<Vec<Elem>> = vec![Vec::new(); kernel.buffers.len()];
     collect(&kernel.body, &mut |buffer: BufferId, elem| {
         if let Some(elems) = found.get_mut(buffer.0 as usize)
@@ -12,8 +29,7 @@ pub fn elements(kernel: &Kernel) -> Vec<Option<Elem>> {
             elems.push(elem);
         }
     });
-    let only = |elems: Vec<Elem>| if let [elem] = elems[..] { Some(elem) } else { None };
-    found.into_iter().map(only).collect()
+    found
 }
 
 fn collect(body: &[Inst], see: &mut impl FnMut(BufferId, Elem)) {

@@ -25,7 +25,7 @@ use deepthin_compiler::vir::{
 use thiserror::Error;
 
 use super::case::Case;
-use super::compare::{elements, first_difference};
+use super::compare::{first_difference, shown_elements};
 
 /// Why a text is no call of a kernel.
 #[derive(Debug, Error)]
@@ -283,10 +283,8 @@ const LINE: usize = 64;
 pub fn write(case: &Case<'_>, expected: &[impl AsRef<[u8]>], shown: &[Part]) -> String {
     // Writing to a string cannot fail.
     let mut text = ";; test run\n".to_owned();
-    let elements = elements(&case.kernel);
+    let elements = shown_elements(&case.kernel);
     for ((buffer, bytes), elem) in case.kernel.buffers.ids().zip(&case.buffers).zip(elements) {
-        // Where accesses differ, halves show every byte that an access can reach.
-        let elem = elem.unwrap_or(Elem::U16);
         let whole = bytes.len() / elem.bytes() as usize * elem.bytes() as usize;
         for (number, line) in bytes[..whole].chunks(LINE).enumerate() {
             if line.iter().any(|byte| *byte != 0) {

@@ -49,10 +49,11 @@
 //!
 //! A value ([`ValueId`], `v3`) holds one element for each lane of the kernel: an f32, an i32, or
 //! a mask's true or false ([`Ty`]). The lane count is the kernel's, 4, 8 or 16 whatever the
-//! machine has; a back end cuts values to its registers. A value is defined once and never
-//! changes; one defined in a loop is new in each iteration and ends with it. Instructions work
-//! lane by lane, but for [`Inst::Reduce`], whose tree of sums is spelled out, so the only freedom
-//! left to a back end is which NaN a NaN is.
+//! machine has; a back end cuts values to its registers. An i32 may stand for four bytes, which
+//! [`Inst::Dot4`] multiplies. A value is defined once and never changes; one defined in a loop is
+//! new in each iteration and ends with it. Instructions work lane by lane, but for
+//! [`Inst::Reduce`], whose tree of sums is spelled out, so the only freedom left to a back end is
+//! which NaN a NaN is.
 //!
 //! # Order
 //!

@@ -6,6 +6,8 @@ use super::Entry;
 const CLIF: &str = "compiler/src/codegen/clif/mod.rs";
 const INST: &str = "compiler/src/codegen/clif/inst.rs";
 const MATH: &str = "compiler/src/codegen/clif/math.rs";
+const DOT: &str = "compiler/src/codegen/clif/dot.rs";
+const BITS: &str = "compiler/src/codegen/bits.rs";
 const ADDRESS: &str = "compiler/src/codegen/clif/address.rs";
 
 pub(super) const FAULTS: &[Entry] = &[
@@ -76,6 +78,72 @@ pub(super) const FAULTS: &[Entry] = &[
         INST,
         "stride == elem.bytes() && count == self.kernel.lanes",
         To("stride == elem.bytes()"),
+    ),
+    (
+        "bytes-zero-extended",
+        INST,
+        "self.fb.ins().sload8(types::I32, flags, pointer, offset)",
+        To("self.fb.ins().uload8(types::I32, flags, pointer, offset)"),
+    ),
+    (
+        "vectors-of-bytes-zero-extended",
+        INST,
+        "self.fb.ins().swiden_low(bytes)",
+        To("self.fb.ins().uwiden_low(bytes)"),
+    ),
+    (
+        "halves-of-vectors-mixed-up",
+        MATH,
+        "self.gather(raw, 4, width)",
+        To("self.gather(raw, 2, width)"),
+    ),
+    (
+        "dot-factors-turned-round",
+        DOT,
+        "[(self.bytes(s8s), Sign::Signed), (self.bytes(u8s), Sign::Unsigned)]",
+        To("[(self.bytes(u8s), Sign::Signed), (self.bytes(s8s), Sign::Unsigned)]"),
+    ),
+    (
+        "dot-factors-turned-round-by-usdot",
+        DOT,
+        "[(self.bytes(u8s), Sign::Unsigned), (self.bytes(s8s), Sign::Signed)]",
+        To("[(self.bytes(s8s), Sign::Unsigned), (self.bytes(u8s), Sign::Signed)]"),
+    ),
+    (
+        "dot-of-pairs-forgets-that-codes-have-no-sign",
+        DOT,
+        "self.part(Part::Wide(u8s, Sign::Unsigned, half))",
+        To("self.part(Part::Wide(u8s, Sign::Signed, half))"),
+    ),
+    (
+        "dot-correction-forgotten",
+        DOT,
+        "self.fb.ins().iadd(acc, correction)",
+        To("{ let _ = correction; acc }"),
+    ),
+    (
+        "dot-correction-halved",
+        DOT,
+        "self.shift(ShiftOp::Shl, sums, 7)",
+        To("self.shift(ShiftOp::Shl, sums, 6)"),
+    ),
+    (
+        "dot-believes-every-byte-small",
+        BITS,
+        "self.get(value) & HIGHEST == 0",
+        To("{ let _ = value; true }"),
+    ),
+    (
+        "sums-believed-as-small-as-their-terms",
+        BITS,
+        "| BinaryOp::IMax => u32::MAX",
+        With("| BinaryOp::IMax => if FAULT { lhs | rhs } else { u32::MAX }"),
+    ),
+    (
+        "sign-shifted-in-is-not-believed",
+        BITS,
+        "(src.cast_signed() >> amount).cast_unsigned()",
+        To("src >> amount"),
     ),
     (
         "fused-product-rounds-twice",

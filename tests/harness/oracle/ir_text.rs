@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use deepthin::verify::guard::Placement;
 use deepthin_compiler::codegen::Backend as _;
 use deepthin_compiler::codegen::clif::Clif;
-use deepthin_compiler::codegen::target::{Isa, Target};
+use deepthin_compiler::codegen::target::{Cpu, Isa, Target};
 use deepthin_compiler::fir::{self, Func, Graph};
 use deepthin_compiler::interp::fir::FirInterp;
 use deepthin_compiler::interp::kernel_code::interpreted;
@@ -96,12 +96,18 @@ fn steps(body: &[Inst], scalars: &[i64]) -> u64 {
     })
 }
 
-/// The back end for a machine that is not this one; its code is not run.
-fn aarch64() -> &'static Clif {
-    static CLIF: OnceLock<Clif> = OnceLock::new();
-    CLIF.get_or_init(|| {
-        let target = Target::of(Isa::Aarch64, None).expect("a target");
-        Clif::new(&target).unwrap_or_else(|error| panic!("{error}"))
+/// The back ends of every named processor; their code is not run.
+fn processors() -> &'static [Clif] {
+    static PROCESSORS: OnceLock<Vec<Clif>> = OnceLock::new();
+    PROCESSORS.get_or_init(|| {
+        let named = |isa: Isa| {
+            isa.cpus().iter().filter(|cpu| cpu.name != "native").map(move |cpu| (isa, cpu))
+        };
+        let clif = |(isa, cpu): (Isa, &Cpu)| {
+            let target = Target::of(isa, Some(cpu.name)).expect("a processor of its list");
+            Clif::new(&target).unwrap_or_else(|error| panic!("{error}"))
+        };
+        Isa::ALL.into_iter().flat_map(named).map(clif).collect()
     })
 }
 
@@ -119,8 +125,11 @@ fn check_call(case: Case) {
     if verified.lanes != clif().lanes() {
         return;
     }
-    let emitted = aarch64().emit(&verified);
-    assert!(emitted.is_ok_and(|code| !code.bytes.is_empty()), "aarch64: {text}");
+    for processor in processors() {
+        let emitted = processor.emit(&verified);
+        let target = processor.target();
+        assert!(emitted.is_ok_and(|code| !code.bytes.is_empty()), "{target}: {text}");
+    }
     let compiled = Compiled::new(&verified).unwrap_or_else(|error| panic!("{error}\n{text}"));
     for placement in Placement::ALL {
         let mut found = buffers.clone();

@@ -1,5 +1,6 @@
 //! Machine code against the VIR interpreter, kernel by kernel, between guard pages.
 
+mod dot;
 mod emulated;
 mod exp;
 mod planned;

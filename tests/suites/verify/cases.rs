@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use deepthin::verify::Case;
 use deepthin::verify::choices::Choices;
-use deepthin::verify::compare::elements;
+use deepthin::verify::compare::shown_elements;
 use deepthin::verify::cost::steps;
 use deepthin::verify::filetest::{Filetest, write};
 use deepthin::verify::minimize::minimize;
@@ -66,9 +66,9 @@ proptest! {
         prop_assert_eq!(&**read.kernel, &**case.kernel);
         let read = read.case.expect("a call");
         prop_assert_eq!(&read.scalars, &case.scalars);
-        let elems = elements(&case.kernel);
+        let elems = shown_elements(&case.kernel);
         for ((found, given), elem) in read.buffers.iter().zip(&case.buffers).zip(elems) {
-            let width = elem.unwrap_or(Elem::U16).bytes() as usize;
+            let width = elem.bytes() as usize;
             let whole = given.len() / width * width;
             prop_assert_eq!(&found[..whole], &given[..whole]);
         }

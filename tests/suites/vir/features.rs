@@ -20,11 +20,23 @@ impl Features {
     }
 
     fn add_body(&mut self, kernel: &Kernel, body: &[Inst], depth: usize) {
+        let mut made = BTreeMap::new();
         for inst in body {
             self.see(inst.name(), true);
             match inst {
                 Inst::Const { dst, .. } => {
                     self.see("mask constant", kernel.values[*dst] == Ty::Mask);
+                    made.insert(*dst, inst.name());
+                }
+                Inst::Binary { dst, .. } | Inst::Shift { dst, .. } => {
+                    made.insert(*dst, inst.name());
+                }
+                Inst::Dot4 { u8s, s8s, .. } => {
+                    let by = |value| made.get(value).copied().unwrap_or_default();
+                    self.see("dot4 of masked bytes", by(u8s) == "iand");
+                    self.see("dot4 of shifted bytes", ["shl", "shr", "sar"].contains(&by(u8s)));
+                    self.see("dot4 by constant bytes", by(s8s) == "const");
+                    self.see("dot4 in a loop", depth > 0);
                 }
                 Inst::Load { count, at, elem, .. } => {
                     self.see("partial load", *count < kernel.lanes);
@@ -40,32 +52,7 @@ impl Features {
                     self.see("splat of s8", *elem == Elem::S8);
                     self.see_offset(&at.offset);
                 }
-                Inst::Store { at, elem: stored, stride, count, .. } => {
-                    let strided = *stride != stored.bytes();
-                    self.see("partial store", *count < kernel.lanes);
-                    self.see("strided store", strided);
-                    let is_whole = !strided && *count == kernel.lanes;
-                    for (elem, whole, part, apart) in [
-                        (
-                            Elem::U16,
-                            "whole store of u16",
-                            "partial store of u16",
-                            "strided store of u16",
-                        ),
-                        (
-                            Elem::S8,
-                            "whole store of s8",
-                            "partial store of s8",
-                            "strided store of s8",
-                        ),
-                    ] {
-                        let of = elem == *stored;
-                        self.see(whole, of && is_whole);
-                        self.see(part, of && *count < kernel.lanes);
-                        self.see(apart, of && strided);
-                    }
-                    self.see_offset(&at.offset);
-                }
+                Inst::Store { .. } => self.see_store(kernel, inst),
                 Inst::Loop { begin, end, carried, body, .. } => {
                     for bound in [begin, end] {
                         self.see_bound(bound);
@@ -93,6 +80,24 @@ impl Features {
                 _ => {}
             }
         }
+    }
+
+    fn see_store(&mut self, kernel: &Kernel, inst: &Inst) {
+        let Inst::Store { at, elem: stored, stride, count, .. } = inst else { return };
+        let strided = *stride != stored.bytes();
+        self.see("partial store", *count < kernel.lanes);
+        self.see("strided store", strided);
+        let is_whole = !strided && *count == kernel.lanes;
+        for (elem, whole, part, apart) in [
+            (Elem::U16, "whole store of u16", "partial store of u16", "strided store of u16"),
+            (Elem::S8, "whole store of s8", "partial store of s8", "strided store of s8"),
+        ] {
+            let of = elem == *stored;
+            self.see(whole, of && is_whole);
+            self.see(part, of && *count < kernel.lanes);
+            self.see(apart, of && strided);
+        }
+        self.see_offset(&at.offset);
     }
 
     fn see_offset(&mut self, offset: &Affine) {

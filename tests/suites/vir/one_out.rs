@@ -224,6 +224,34 @@ fn kernels_that_just_fit_are_accepted_and_stay_inside() {
     });
 }
 
+/// Narrow elements up to the last byte before a guard page and from the first behind one, in
+/// machine code: a whole vector is one access of memory there, which must not be a wider one.
+#[test]
+fn machine_code_touches_no_byte_more_of_narrow_elements() {
+    for elem in [Elem::U16, Elem::S8] {
+        let touches = (1..=4).flat_map(|count| [Touch::Load(count), Touch::Store(count, 1)]);
+        for touch in touches.chain([Touch::Splat]) {
+            let kernel = |first: u32| {
+                let mut b = Builder::new("k", 4);
+                let buffer = b.buffer("x", 8, Access::ReadWrite);
+                let value = b.i32(0x7777_7777);
+                At { buffer, elem, touch, value }.emit(&mut b, &Affine::constant(first.into()));
+                verify(b.finish()).unwrap()
+            };
+            for (first, placement) in
+                [(0, Placement::Front), (8 / elem.bytes() - touch.span(), Placement::Back)]
+            {
+                let kernel = kernel(first);
+                let mut expected = vec![0; 8];
+                run(&kernel, &mut [&mut expected][..], &[]).unwrap();
+                let mut found = [vec![0; 8]];
+                Compiled::new(&kernel).unwrap().run(&mut found, &[], placement).unwrap();
+                assert_eq!(found[0], expected, "{elem}, {touch:?} at {first}");
+            }
+        }
+    }
+}
+
 /// The same between guard pages in machine code, for which the proof is made.
 #[test]
 fn machine_code_of_kernels_that_just_fit_stays_between_guard_pages() {

@@ -12,8 +12,8 @@
 //!
 //! An aarch64 processor without i8mm has products of one sign alone. There `u8s ^ 0x80` is
 //! `u8s - 128` as signed bytes, and what is missing, 128 times the sum of the bytes of `s8s`, is
-//! added to `acc`. Both are computed once for a value and a scope, before a loop where they come
-//! from outside of it; bytes below 128 need neither.
+//! added to `acc`. Both are computed once for a value and a scope, before a loop where the value
+//! comes from outside of it; bytes below 128 need neither.
 //!
 //! No step rounds or saturates: a product of bytes fits 16 bits (255 * -128 = -32640), sums of
 //! products are in 32 bits.
@@ -29,6 +29,8 @@ use cranelift_codegen::isa::TargetIsa;
 
 /// What `u8s - 128` is as signed bytes: `u8s` with these bits turned.
 const SIGNS: u32 = 0x8080_8080;
+/// Bytes whose products with other bytes are those.
+const ONES: u32 = 0x0101_0101;
 
 /// How a processor multiplies unsigned by signed bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,15 +60,17 @@ impl DotForm {
     }
 }
 
-/// What is made of an operand for its dots.
+/// What is made for dots and kept for more of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
-    /// Unsigned bytes less 128, signed.
-    Shifted,
-    /// 128 times the sum of the four signed bytes.
-    Correction,
-    /// The bytes of two lanes as 16 bits each.
-    Wide(Sign, Half),
+    /// The unsigned bytes of a value less 128, signed.
+    Shifted(ValueId),
+    /// 128 times the sum of the four signed bytes of a value.
+    Correction(ValueId),
+    /// The bytes of two lanes of a value as 16 bits each.
+    Wide(ValueId, Sign, Half),
+    /// The same bits in every lane.
+    Mask(u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,10 +85,10 @@ enum Half {
     High,
 }
 
-/// Parts of operands that were computed, by the open scopes, outermost first.
+/// The parts that are there, by the open scopes, outermost first.
 #[derive(Default)]
 pub(super) struct DotParts {
-    scopes: Vec<BTreeMap<(ValueId, Part), Value>>,
+    scopes: Vec<BTreeMap<Part, Value>>,
 }
 
 impl DotParts {
@@ -118,7 +122,7 @@ impl Emitter<'_, '_> {
             }
             DotForm::Signed => {
                 let (shifted, correction) =
-                    (self.part(u8s, Part::Shifted), self.part(s8s, Part::Correction));
+                    (self.part(Part::Shifted(u8s)), self.part(Part::Correction(s8s)));
                 let factors = [(shifted, Sign::Signed), (self.bytes(s8s), Sign::Signed)];
                 let acc = self.get(acc);
                 let acc = self.fb.ins().iadd(acc, correction);
@@ -137,9 +141,11 @@ impl Emitter<'_, '_> {
             if let Inst::Dot4 { u8s, s8s, .. } = inst
                 && !self.bits.bytes_are_below_128(*u8s)
             {
-                for (value, part) in [(*u8s, Part::Shifted), (*s8s, Part::Correction)] {
+                self.part(Part::Mask(SIGNS));
+                self.part(Part::Mask(ONES));
+                for (value, part) in [(u8s, Part::Shifted(*u8s)), (s8s, Part::Correction(*s8s))] {
                     if matches!(self.values[value.index()], Slot::Value(_)) {
-                        self.part(value, part);
+                        self.part(part);
                     }
                 }
             }
@@ -163,8 +169,8 @@ impl Emitter<'_, '_> {
     /// Sums of two products of 16 bits, then of two such sums.
     fn pairs(&mut self, u8s: ValueId, s8s: ValueId, acc: ValueId) -> Value {
         let [low, high] = [Half::Low, Half::High].map(|half| {
-            let a = self.part(u8s, Part::Wide(Sign::Unsigned, half));
-            let b = self.part(s8s, Part::Wide(Sign::Signed, half));
+            let a = self.part(Part::Wide(u8s, Sign::Unsigned, half));
+            let b = self.part(Part::Wide(s8s, Sign::Signed, half));
             let [a_low, b_low] = [a, b].map(|x| self.fb.ins().swiden_low(x));
             let [a_high, b_high] = [a, b].map(|x| self.fb.ins().swiden_high(x));
             let first = self.fb.ins().imul(a_low, b_low);
@@ -176,33 +182,32 @@ impl Emitter<'_, '_> {
         self.fb.ins().iadd(sums, acc)
     }
 
-    /// Part of an operand, computed here unless a scope around has it.
-    fn part(&mut self, value: ValueId, part: Part) -> Value {
-        let key = (value, part);
-        let known = self.dot_parts.scopes.iter().rev().find_map(|scope| scope.get(&key).copied());
+    /// A part, computed here unless a scope around has it.
+    fn part(&mut self, part: Part) -> Value {
+        let known = self.dot_parts.scopes.iter().rev().find_map(|scope| scope.get(&part).copied());
         if let Some(known) = known {
             return known;
         }
         let computed = match part {
-            Part::Shifted => {
-                let (bytes, signs) = (self.get(value), self.i32s(SIGNS));
+            Part::Shifted(value) => {
+                let (bytes, signs) = (self.get(value), self.part(Part::Mask(SIGNS)));
                 let shifted = self.fb.ins().bxor(bytes, signs);
                 self.as_bytes(shifted)
             }
-            Part::Correction => {
-                let (ones, zero) = (self.i32s(0x0101_0101), self.i32s(0));
-                let factors =
-                    [(self.as_bytes(ones), Sign::Signed), (self.bytes(value), Sign::Signed)];
+            Part::Correction(value) => {
+                let (ones, zero) = (self.part(Part::Mask(ONES)), self.i32s(0));
+                let factors = [self.as_bytes(ones), self.bytes(value)].map(|v| (v, Sign::Signed));
                 let sums = self.folded(factors, zero);
                 self.shift(ShiftOp::Shl, sums, 7)
             }
-            Part::Wide(sign, half) => {
+            Part::Wide(value, sign, half) => {
                 let bytes = self.bytes(value);
                 self.wide(bytes, sign, half)
             }
+            Part::Mask(bits) => self.i32s(bits),
         };
         if let Some(scope) = self.dot_parts.scopes.last_mut() {
-            scope.insert(key, computed);
+            scope.insert(part, computed);
         }
         computed
     }
