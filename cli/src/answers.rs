@@ -40,15 +40,14 @@ pub(crate) fn print_one<A: Answer>(form: Form, answer: &A) -> Result<(), Failure
     }
 }
 
-/// Prints answers as they come; a table in Markdown waits for its last row, unless its widths are
-/// known before.
+/// Prints answers as they come; a table in Markdown waits for its last row.
 pub(crate) struct Answers<A> {
     form: Form,
     stdout: Stdout,
     pushed: usize,
     widths: Widths,
     /// Rows of the table that have not been printed.
-    waiting: Option<Vec<Vec<String>>>,
+    waiting: Vec<Vec<String>>,
     of: PhantomData<fn(&A)>,
 }
 
@@ -56,16 +55,8 @@ impl<A: Answer> Answers<A> {
     /// Nothing is printed before the first answer.
     pub(crate) fn new(form: Form) -> Answers<A> {
         let widths = Widths::new(A::COLUMNS);
-        let waiting = Some(Vec::new());
+        let waiting = Vec::new();
         Answers { form, stdout: Stdout::new(), pushed: 0, widths, waiting, of: PhantomData }
-    }
-
-    /// Answers whose table has room for these rows, so that none of its rows has to wait.
-    pub(crate) fn with_room(form: Form, rows: &[Vec<String>]) -> Answers<A> {
-        let mut answers = Answers::new(form);
-        rows.iter().for_each(|row| answers.widths.fit(row));
-        answers.waiting = None;
-        answers
     }
 
     /// Prints an answer.
@@ -87,15 +78,9 @@ impl<A: Answer> Answers<A> {
             }
             Form::Md => {
                 let rows = answer.rows();
-                if let Some(waiting) = &mut self.waiting {
-                    rows.iter().for_each(|row| self.widths.fit(row));
-                    waiting.extend(rows);
-                    return Ok(());
-                }
-                if is_first {
-                    self.head()?;
-                }
-                rows.iter().try_for_each(|row| self.row(row))
+                rows.iter().for_each(|row| self.widths.fit(row));
+                self.waiting.extend(rows);
+                Ok(())
             }
         }
     }
@@ -108,14 +93,11 @@ impl<A: Answer> Answers<A> {
             Form::Jsonl => Ok(()),
             Form::Csv if self.pushed == 0 => self.head(),
             Form::Csv => Ok(()),
-            Form::Md => match self.waiting.take() {
-                Some(rows) => {
-                    self.head()?;
-                    rows.iter().try_for_each(|row| self.row(row))
-                }
-                None if self.pushed == 0 => self.head(),
-                None => Ok(()),
-            },
+            Form::Md => {
+                self.head()?;
+                let rows = std::mem::take(&mut self.waiting);
+                rows.iter().try_for_each(|row| self.row(row))
+            }
         }
     }
 

@@ -45,7 +45,8 @@
 //! | [`chat`] | a turn of a chat in the format of the model's own template |
 //! | [`distribution`] | logits as probabilities |
 //! | [`mod@perplexity`] | how well a model predicts a text |
-//! | [`mod@bench`] | tokens a second, for prompts and for generation |
+//! | [`mod@bench`] | tokens a second beside the machine's state, in rounds; other engines too |
+//! | [`hw`] | what the machine gives: caches, read rates, arithmetic |
 //! | [`info`] | parameters, bytes, operations and kernels of a model |
 //! | [`verify`] | kernels of this machine against the interpreter that defines them |
 //! | [`import`] | the description of the model that a GGUF file holds |
@@ -65,6 +66,7 @@ pub mod engine;
 pub mod fetch;
 pub mod file;
 pub mod generate;
+pub mod hw;
 pub mod import;
 pub mod info;
 pub mod memory;

@@ -31,7 +31,7 @@ fn run() -> Result<Exit, Failure> {
     if env::args_os().nth(1).is_some_and(|verb| verb == cmd::template::VERB) {
         return cmd::template::run();
     }
-    match args::Cli::try_parse() {
+    match args::Cli::try_parse_from(args::words(env::args_os())) {
         Ok(cli) => cmd::run(cli.command),
         Err(answer) => answer_from_clap(&answer),
     }

@@ -252,6 +252,34 @@ impl Drop for VerifyProgress {
     }
 }
 
+/// Shows on stderr how many rounds are measured: a bar on a terminal, nothing elsewhere. It moves
+/// between rounds alone, so that drawing it takes no time from what is measured.
+pub(crate) struct RoundProgress {
+    bar: ProgressBar,
+}
+
+impl RoundProgress {
+    /// Nothing of so many rounds is done.
+    pub(crate) fn new(rounds: u32) -> RoundProgress {
+        let bar = ProgressBar::new(rounds.into())
+            .with_style(style("deepthin: {msg} [{bar:30}] {pos}/{len} {eta}"))
+            .with_message("measuring, round");
+        bar.tick();
+        RoundProgress { bar }
+    }
+
+    /// So many rounds are done.
+    pub(crate) fn done(&self, rounds: u32) {
+        self.bar.set_position(rounds.into());
+    }
+}
+
+impl Drop for RoundProgress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 /// The style of a template; indicatif's own where it does not take the template.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)

@@ -3,6 +3,7 @@
 //! Values are checked here, so that a verb receives only what it can use; clap names the flag, the
 //! value and the range, and ends with code 2. [`Command`] lists the verbs that there are.
 
+pub(crate) mod bench;
 pub(crate) mod compile;
 pub(crate) mod language;
 pub(crate) mod model;
@@ -10,17 +11,17 @@ pub(crate) mod output;
 pub(crate) mod text;
 pub(crate) mod verify;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use deepthin::catalog;
 
+use self::bench::{BenchArgs, HwArgs};
 use self::compile::CompileArgs;
 use self::language::{CheckArgs, FmtArgs};
-use self::text::{
-    BenchArgs, DumpArgs, InfoArgs, LogitsArgs, PerplexityArgs, RunArgs, TokenizeArgs,
-};
+use self::text::{DumpArgs, InfoArgs, LogitsArgs, PerplexityArgs, RunArgs, TokenizeArgs};
 use self::verify::VerifyArgs;
 
 /// Runs small language models by compiling each to machine code of exactly its shapes.
@@ -30,6 +31,16 @@ pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The words of the command line, with llama-bench's `-pg` of `bench` as `--pg`: no other flag of one
+/// dash has two letters.
+pub(crate) fn words(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.into_iter().collect();
+    if words.get(1).is_some_and(|verb| verb == "bench") {
+        words.iter_mut().filter(|word| *word == "-pg").for_each(|word| *word = "--pg".into());
+    }
+    words
 }
 
 /// The last lines of `deepthin --help`.
@@ -61,6 +72,7 @@ pub(crate) enum Command {
     Dump(DumpArgs),
     Compile(CompileArgs),
     Bench(BenchArgs),
+    Hw(HwArgs),
     Verify(VerifyArgs),
     Fetch(FetchArgs),
     Import(ImportArgs),

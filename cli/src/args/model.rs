@@ -77,20 +77,9 @@ impl ModelArgs {
         RunOptions {
             context: self.context,
             threads: self.threads.map(usize::from),
-            activations: self.activations.map(|activations| match activations {
-                Activations::F32 => dsl::Activations::F32,
-                Activations::Q8 => dsl::Activations::Q8,
-            }),
-            kv: self.kv.map(|kv| match kv {
-                KvFormat::F32 => dsl::KvStorage::F32,
-                KvFormat::F16 => dsl::KvStorage::F16,
-                KvFormat::Q8 => dsl::KvStorage::Q8,
-            }),
-            isa: self.isa.map(|isa| match isa {
-                Isa::Clif128 => engine::Isa::Clif128,
-                Isa::Avx2 => engine::Isa::Avx2,
-                Isa::Avx512 => engine::Isa::Avx512,
-            }),
+            activations: self.activations.map(Activations::of_model),
+            kv: self.kv.map(KvFormat::of_model),
+            isa: self.isa.map(Isa::of_engine),
         }
     }
 }
@@ -132,4 +121,36 @@ pub(crate) enum Isa {
     Avx2,
     /// 512-bit vectors of x86-64 (not there yet)
     Avx512,
+}
+
+impl Activations {
+    /// As descriptions have it.
+    pub(crate) fn of_model(self) -> dsl::Activations {
+        match self {
+            Activations::F32 => dsl::Activations::F32,
+            Activations::Q8 => dsl::Activations::Q8,
+        }
+    }
+}
+
+impl KvFormat {
+    /// As descriptions have it.
+    pub(crate) fn of_model(self) -> dsl::KvStorage {
+        match self {
+            KvFormat::F32 => dsl::KvStorage::F32,
+            KvFormat::F16 => dsl::KvStorage::F16,
+            KvFormat::Q8 => dsl::KvStorage::Q8,
+        }
+    }
+}
+
+impl Isa {
+    /// As engines have it.
+    pub(crate) fn of_engine(self) -> engine::Isa {
+        match self {
+            Isa::Clif128 => engine::Isa::Clif128,
+            Isa::Avx2 => engine::Isa::Avx2,
+            Isa::Avx512 => engine::Isa::Avx512,
+        }
+    }
 }

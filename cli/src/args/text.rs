@@ -218,47 +218,6 @@ pub(crate) struct InfoArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// Time prompt processing and generation
-///
-/// Prints a row for each test: ppN processes a prompt of N tokens, tgN generates N tokens. Each
-/// repetition uses new token ids; tokenization and sampling are left out, and one more repetition
-/// before the first warms up. Where it took too short for a rate, a row tells the time. Compare only
-/// figures of one run: machines change their speed.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  deepthin bench smollm2-135m
-  deepthin bench model.gguf -p 0 -n 64,256 -d 1024 -r 10 -o jsonl")]
-pub(crate) struct BenchArgs {
-    /// Which model, and how.
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-
-    /// Prompt lengths, in tokens; 0 for no such test
-    #[arg(short, long, value_name = "N,..", default_value = "512", value_delimiter = ',',
-          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=1 << 20))]
-    pub(crate) prompts: Vec<u32>,
-
-    /// Numbers of tokens to generate; 0 for no such test
-    #[arg(short = 'n', long, value_name = "N,..", default_value = "128", value_delimiter = ',',
-          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=1 << 20))]
-    pub(crate) generations: Vec<u32>,
-
-    /// Tokens in the KV cache before the clock starts
-    #[arg(short, long, value_name = "N", default_value_t = 0,
-          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=1 << 20))]
-    pub(crate) depth: u32,
-
-    /// Repetitions of each test
-    #[arg(short, long, value_name = "N", default_value_t = 5,
-          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) repetitions: u32,
-
-    /// How the times are printed; for people as a table in Markdown.
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-}
-
 /// Print a model as it is at one stage of compilation
 #[derive(Debug, Args)]
 #[command(after_help = "\

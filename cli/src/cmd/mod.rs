@@ -7,6 +7,7 @@ mod completions;
 mod dump;
 mod fetch;
 mod fmt;
+mod hw;
 mod import;
 mod info;
 mod input;
@@ -33,6 +34,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Dump(args) => dump::run(&args),
         Command::Compile(args) => compile::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Hw(args) => hw::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Import(args) => import::run(&args),

@@ -2,6 +2,8 @@
 
 use std::io::ErrorKind;
 
+use deepthin::bench::kernel::ProbeError;
+use deepthin::bench::peers::PeerError;
 use deepthin::catalog;
 use deepthin::chat::ChatError;
 use deepthin::codec::CodecError;
@@ -410,5 +412,45 @@ impl From<LadderError> for Failure {
                 Failure::new(Exit::Bug, error).fix(please_report())
             }
         }
+    }
+}
+
+impl From<ProbeError> for Failure {
+    fn from(error: ProbeError) -> Failure {
+        match error {
+            ProbeError::Codegen(error) => CompileError::from(error).into(),
+            ProbeError::Threads(error) => error.into(),
+            ProbeError::Memory(_) => Failure::new(Exit::Resource, error)
+                .fix("let less be read with --probe, or give the process more memory"),
+            ProbeError::Invalid(_) => Failure::new(Exit::Bug, error).fix(please_report()),
+        }
+    }
+}
+
+impl From<PeerError> for Failure {
+    fn from(error: PeerError) -> Failure {
+        let (exit, fix) = match &error {
+            PeerError::Start { cause, .. } => {
+                let exit = match cause.kind() {
+                    ErrorKind::PermissionDenied => Exit::Permission,
+                    _ => Exit::NoInput,
+                };
+                (exit, "name an interpreter with --python")
+            }
+            PeerError::Follow { .. } => {
+                (Exit::Io, "see to the disk that temporary files are on, and try again")
+            }
+            PeerError::Failed { .. } => {
+                (Exit::Io, "run the script by itself, and install what it misses")
+            }
+            PeerError::Hangs { .. } => {
+                (Exit::Io, "give it longer with --peer-limit, or choose engines with --peer-names")
+            }
+            PeerError::Output { .. } => {
+                (Exit::BadData, "see specs/performance.md for what a script is to print")
+            }
+            PeerError::Stopped => return Failure::new(Exit::Interrupted, error),
+        };
+        Failure::new(exit, error).fix(fix)
     }
 }

@@ -83,6 +83,12 @@ impl Clif {
         &self.isa
     }
 
+    /// The features of the processor that code may use, by Cranelift's names.
+    pub fn features(&self) -> Vec<&'static str> {
+        let flags = self.isa.isa_flags().into_iter();
+        flags.filter(|flag| flag.as_bool() == Some(true)).map(|flag| flag.name).collect()
+    }
+
     fn build(&self, kernel: &Verified) -> Result<Context, CodegenError> {
         if kernel.lanes != self.lanes() {
             return Err(CodegenError::Lanes {
