@@ -20,6 +20,7 @@ const PAGE_LINES: usize = 400;
 
 /// The files that may contain `unsafe`, each with what it needs it for.
 const UNSAFE_FILES: &[(&str, &str)] = &[
+    ("cli/src/bench/kernel.rs", "calls kernels that measure the machine"),
     ("cli/src/verify/guard.rs", "puts buffers before guard pages"),
     ("cli/src/verify/machine.rs", "calls kernels under test"),
     ("compiler/src/codegen/jit.rs", "turns finished code into callable functions"),

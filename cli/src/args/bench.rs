@@ -33,7 +33,7 @@ Examples:
 
 Columns:
   ratio        tokens a second, as a multiple of those of the first variant
-  ours / peer  ours as a multiple of the peer's
+  ours/peer    ours as a multiple of the peer's
   regime       a barrier crossing of the threads, and the rate of a linear read
   share        bytes that a token reads times tokens a second, of the read rate")]
 pub(crate) struct BenchArgs {
@@ -51,13 +51,15 @@ pub(crate) struct BenchArgs {
     random: Option<u64>,
 
     /// Prompt lengths, in tokens; 0 for no such test
-    #[arg(short, long, value_name = "N,..", default_value = "512", value_delimiter = ',',
-          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=1 << 20))]
+    #[arg(short, long, alias = "n-prompt", value_name = "N,..",
+          default_value = "512", value_delimiter = ',', allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(..=1 << 20))]
     prompts: Vec<u32>,
 
     /// Numbers of tokens to generate; 0 for no such test
-    #[arg(short = 'n', long, value_name = "N,..", default_value = "128", value_delimiter = ',',
-          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=1 << 20))]
+    #[arg(short = 'n', long, alias = "n-gen", value_name = "N,..",
+          default_value = "128", value_delimiter = ',', allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(..=1 << 20))]
     generations: Vec<u32>,
 
     /// Also time a prompt of P tokens together with N tokens generated after it; may be given
@@ -66,8 +68,9 @@ pub(crate) struct BenchArgs {
     pairs: Vec<(u32, u32)>,
 
     /// Tokens in the KV cache before the clock starts
-    #[arg(short, long, value_name = "N,..", default_value = "0", value_delimiter = ',',
-          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=1 << 20))]
+    #[arg(short, long, alias = "n-depth", value_name = "N,..",
+          default_value = "0", value_delimiter = ',', allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(..=1 << 20))]
     depths: Vec<u32>,
 
     /// Rounds: repetitions of each test

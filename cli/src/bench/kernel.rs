@@ -148,20 +148,27 @@ pub fn read(clif: &Clif, bytes: u32) -> Result<ProbeCode, ProbeError> {
     ProbeCode::new(clif, b.finish())
 }
 
-/// Fused multiply-adds of f32 and nothing else; [`fma_operations`] tells how many a pass.
+/// Fused multiply-adds of f32 and nothing else; [`FMA_OPERATIONS`] tells how many.
 ///
 /// # Errors
 /// No code.
 pub fn fma(clif: &Clif) -> Result<ProbeCode, ProbeError> {
-    let element = Elem::F32;
-    let code = chains("fma", element, |b, sum, [x, y]| b.fma(sum, x, y));
-    ProbeCode::new(clif, code)
+    ProbeCode::new(clif, chains("fma", Elem::F32, |b, sum, [x, y]| b.fma(sum, x, y)))
 }
 
-/// Floating-point operations of one pass of [`fma`]: a product and a sum for each lane.
-pub const fn fma_operations() -> u64 {
-    2 * LANES as u64 * steps()
+/// Floating-point operations of a pass of [`fma`]: a product and a sum for each lane.
+pub const FMA_OPERATIONS: u64 = 2 * LANES as u64 * steps();
+
+/// Dot products of four bytes each and nothing else; [`DOT4_OPERATIONS`] tells how many.
+///
+/// # Errors
+/// No code.
+pub fn dot4(clif: &Clif) -> Result<ProbeCode, ProbeError> {
+    ProbeCode::new(clif, chains("dot4", Elem::I32, |b, sum, [x, y]| b.dot4(x, y, sum)))
 }
+
+/// Integer operations of a pass of [`dot4`]: four products and four sums for each lane.
+pub const DOT4_OPERATIONS: u64 = 8 * LANES as u64 * steps();
 
 /// Links of one pass, of all chains.
 const fn steps() -> u64 {
@@ -204,7 +211,7 @@ mod tests {
     #[test]
     fn kernels_verify_and_run_in_their_memory() {
         let clif = Clif::host().unwrap();
-        for code in [read(&clif, 0), read(&clif, 4095), fma(&clif)] {
+        for code in [read(&clif, 0), read(&clif, 4095), fma(&clif), dot4(&clif)] {
             let mut kernel = code.unwrap().instance().unwrap();
             kernel.run(0);
             kernel.run(3);
@@ -242,6 +249,17 @@ mod tests {
         let out = kernel.buffers[1].floats(0, CHAINS * LANES).unwrap();
         assert!(out.iter().all(|sum| *sum == links), "{out:?}");
         let lanes = u64::from(CHAINS * LANES);
-        assert_eq!(fma_operations(), lanes * u64::from(LINKS * ITERATIONS) * 2);
+        assert_eq!(FMA_OPERATIONS, lanes * u64::from(LINKS * ITERATIONS) * 2);
+
+        // 4 products of 1 and -1 a link.
+        let mut kernel = dot4(&Clif::host().unwrap()).unwrap().instance().unwrap();
+        let vectors = kernel.buffers[0].bytes_mut();
+        vectors[VECTOR as usize..2 * VECTOR as usize].fill(1);
+        vectors[2 * VECTOR as usize..3 * VECTOR as usize].fill(0xff);
+        kernel.run(2);
+        let out = &kernel.buffers[1].bytes_mut()[..(CHAINS * VECTOR) as usize];
+        let expected = (-4 * i32::try_from(2 * LINKS * ITERATIONS).unwrap()).to_le_bytes();
+        assert!(out.chunks(4).all(|sum| sum == expected), "{out:?}");
+        assert_eq!(DOT4_OPERATIONS, lanes * u64::from(LINKS * ITERATIONS) * 8);
     }
 }

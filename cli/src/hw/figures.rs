@@ -16,6 +16,11 @@ const ROUNDS: u32 = 5;
 /// How long a kernel runs in a round, at least.
 const RUN: Duration = Duration::from_millis(10);
 
+/// What the figures of arithmetic are.
+const FMA: &str = "fused multiply-adds of f32, 4 lanes at a time, two operations each";
+const DOT4: &str =
+    "products of 8-bit integers summed by fours, 4 lanes at a time, two operations each";
+
 /// A figure of the machine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figure {
@@ -85,13 +90,16 @@ pub fn measure(
         let team = usize::from(read.threads > 1);
         taken.push(prepared(&mut teams, team, &code, bytes as f64 / 1e9, figure)?);
     }
-    let code = kernel::fma(clif)?;
-    for team in 0..teams.len() {
-        let about = "fused multiply-adds of f32, four lanes at a time, two operations each";
-        let threads = teams.get(team).map_or(1, Team::threads);
-        let figure = figure("f32 fma".to_owned(), threads, None, "GFLOP/s", about.to_owned());
-        let operations = kernel::fma_operations() as f64 * threads as f64 / 1e9;
-        taken.push(prepared(&mut teams, team, &code, operations, figure)?);
+    for (name, unit, about, code, operations) in [
+        ("f32 fma", "GFLOP/s", FMA, kernel::fma(clif)?, kernel::FMA_OPERATIONS),
+        ("int8 dot", "GOP/s", DOT4, kernel::dot4(clif)?, kernel::DOT4_OPERATIONS),
+    ] {
+        for team in 0..teams.len() {
+            let threads = teams.get(team).map_or(1, Team::threads);
+            let figure = figure(name.to_owned(), threads, None, unit, about.to_owned());
+            let per_pass = operations as f64 * threads as f64 / 1e9;
+            taken.push(prepared(&mut teams, team, &code, per_pass, figure)?);
+        }
     }
     if threads > 1 {
         let about = "one crossing of the barrier behind each step of a token";
@@ -246,7 +254,8 @@ mod tests {
         let expected: Vec<_> = [1, 2]
             .into_iter()
             .flat_map(|threads| reads.map(|name| (name, threads)))
-            .chain([("f32 fma", 1), ("f32 fma", 2), ("barrier", 2)])
+            .chain([("f32 fma", 1), ("f32 fma", 2), ("int8 dot", 1), ("int8 dot", 2)])
+            .chain([("barrier", 2)])
             .collect();
         assert_eq!(names, expected);
         for figure in &figures {

@@ -63,8 +63,8 @@ fn only_models_are_imported() {
 fn every_shell_has_completions_for_every_verb() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = stdout(&["completions", shell]);
-        for verb in ["run", "import", "perplexity"] {
-            assert!(script.contains(verb), "{shell}: {verb}");
+        for word in ["run", "import", "perplexity", "hw", "peer-names", "probe"] {
+            assert!(script.contains(word), "{shell}: {word}");
         }
     }
     assert_fails(&ended(&["completions", "tcsh"]), 2, &["tcsh"]);

@@ -8,10 +8,12 @@ mod compile;
 mod dump;
 mod fetch;
 mod fmt;
+mod hw;
 mod import;
 mod info;
 mod logits;
 mod output;
+mod peers;
 mod refusals;
 mod run;
 mod suggestions;
@@ -109,6 +111,7 @@ fn help_and_version_are_data_on_stdout() {
         "dump",
         "compile",
         "bench",
+        "hw",
         "verify",
         "fetch",
         "import",

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Folder, assert_fails, ended, stdout};
 
 /// Verbs that print numbers of the small model.
-fn verbs<'a>(small: &'a str, text: &'a str) -> [Vec<&'a str>; 5] {
+fn verbs<'a>(small: &'a str, text: &'a str) -> [Vec<&'a str>; 6] {
     let model = [small, "--random", "1"];
     let words = |verb: &'a str, rest: &[&'a str]| [&[verb], &model[..], rest].concat();
     [
@@ -14,7 +14,8 @@ fn verbs<'a>(small: &'a str, text: &'a str) -> [Vec<&'a str>; 5] {
         words("tokenize", &["-p", "a|b,"]),
         words("perplexity", &["-f", text, "-c", "32"]),
         words("info", &["-t", "1"]),
-        words("bench", &["-p", "4", "-n", "0", "-r", "1", "-t", "1"]),
+        words("bench", &["-p", "4", "-n", "0", "-r", "1", "-t", "1", "--probe", "1"]),
+        vec!["hw", "-t", "1", "--probe", "1"],
     ]
 }
 
@@ -31,7 +32,8 @@ fn every_verb_takes_every_form() {
         }
         let json: Value = serde_json::from_str(&printed(&["--json"])).unwrap();
         assert_eq!(json.is_array(), words[0] == "bench", "one answer is no list: {words:?}");
-        let table = printed(&["-o", "md"]);
+        let tables = printed(&["-o", "md"]);
+        let table = tables.split("\n\n").next().unwrap();
         let bars = |line: &str| line.replace("\\|", "").matches('|').count();
         let head = table.lines().next().unwrap();
         assert!(table.lines().all(|line| bars(line) == bars(head)), "{table}");
@@ -88,7 +90,8 @@ fn several_answers_are_an_array_or_a_line_each() {
 fn benchmarks_have_the_columns_of_llama_bench() {
     let folder = Folder::new();
     let small = folder.small();
-    let words = ["bench", &small, "--random", "1", "-p", "4,8", "-n", "0", "-r", "2", "-o"];
+    let model = ["bench", &small, "--random", "1", "--probe", "1"];
+    let words = [&model[..], &["-p", "4,8", "-n", "0", "-r", "2", "-o"]].concat();
     let csv = stdout(&[&words[..], &["csv"]].concat());
     let mut lines = csv.lines();
     let head = lines.next().unwrap();

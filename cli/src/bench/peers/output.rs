@@ -112,7 +112,7 @@ mod tests {
             (&line().replace("\"threads\": 2", "\"threads\": 1"), None, "\"threads\": 1"),
             (&line().replace("5.5", "0"), None, "\"pp_tps\": 0"),
             (&line().replace("5.5", "-1"), None, "\"pp_tps\": -1"),
-            (&line().replace("5.5", "NaN"), None, "NaN"),
+            (&line().replace("5.5", "NaN"), None, "expected value"),
             (&line().replace("\"version\": \"1\", ", ""), None, "missing field `version`"),
         ] {
             let message = measured(text, &question(peer)).unwrap_err();

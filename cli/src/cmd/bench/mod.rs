@@ -71,15 +71,16 @@ fn probes(wanted: u64, threads: &[usize]) -> Result<Vec<Probe>, Failure> {
     let bytes = match room.filter(|(bytes, _)| *bytes < wanted) {
         None => wanted,
         Some((bytes, bound)) => {
-            let (bytes, told) = match bytes >= LEAST_READ_BYTES.min(wanted) {
-                true => (bytes, format!("on {} MiB, of which caches may hold a part", bytes >> 20)),
-                false => (0, "not at all".to_owned()),
+            let is_enough = bytes >= LEAST_READ_BYTES.min(wanted);
+            let told = match is_enough {
+                true => format!("measured on {} MiB, of which caches may hold a part", bytes >> 20),
+                false => "left out".to_owned(),
             };
             output::note(format_args!(
-                "the read rate is measured {told}: {bound} has no room for {} MiB",
+                "the read rate is {told}: {bound} has no room for {} MiB",
                 wanted >> 20
             ));
-            bytes
+            if is_enough { bytes } else { 0 }
         }
     };
     let probe = |threads: &usize| Probe::new(&clif, *threads, bytes);

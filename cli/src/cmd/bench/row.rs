@@ -103,7 +103,11 @@ pub(super) const CSV: [&str; 32] = [
 pub(super) fn rows(tests: &[Test], prepared: &Prepared, measured: &Measured) -> Vec<Row> {
     let mut rows = Vec::new();
     for (index, (test, series)) in tests.iter().zip(&measured.own).enumerate() {
-        let first = series.first().map(|first| rates(*test, first)).unwrap_or_default();
+        let own_rates = |variant: usize| {
+            let series = series.get(variant).map(Vec::as_slice).unwrap_or_default();
+            rates(*test, &times(series, |repetition| repetition.whole))
+        };
+        let first = own_rates(0);
         let ours = prepared.variants.iter().zip(series);
         for (variant, repetitions) in ours.filter(|(_, series)| !series.is_empty()) {
             let Some(subject) = prepared.subjects.get(variant.subject) else { continue };
@@ -116,8 +120,8 @@ pub(super) fn rows(tests: &[Test], prepared: &Prepared, measured: &Measured) -> 
         for peer in measured.peers.iter().filter(|peer| peer.test == index) {
             let Some(variant) = prepared.variants.get(peer.ours) else { continue };
             let Some(subject) = prepared.subjects.get(variant.subject) else { continue };
-            let ours = series.get(peer.ours).map(|ours| rates(*test, ours)).unwrap_or_default();
-            rows.push(peers(*test, subject, variant, peer, &ours, regimes(measured, variant)));
+            let (ours, regimes) = (own_rates(peer.ours), regimes(measured, variant));
+            rows.push(peers(*test, subject, variant, peer, &ours, regimes));
         }
     }
     rows
@@ -130,17 +134,21 @@ fn regimes<'m>(measured: &'m Measured, variant: &Variant) -> &'m [Regime] {
     found.map_or(&[], |(_, regimes)| regimes)
 }
 
-/// Tokens a second of each repetition.
-fn rates(test: Test, repetitions: &[Repetition]) -> Vec<f64> {
+/// A time of each repetition, in nanoseconds.
+fn times(repetitions: &[Repetition], of: impl Fn(&Repetition) -> Duration) -> Vec<f64> {
+    repetitions.iter().map(|repetition| nanoseconds(of(repetition))).collect()
+}
+
+/// Tokens a second, of times in nanoseconds.
+fn rates(test: Test, times: &[f64]) -> Vec<f64> {
     let tokens = f64::from(test.tokens());
-    repetitions.iter().map(|r| tokens / r.whole.as_secs_f64().max(1e-9)).collect()
+    times.iter().map(|time| tokens / (time.max(1.0) * 1e-9)).collect()
 }
 
 /// A row with what is known of every engine; `times` in nanoseconds, of as many rounds as regimes
 /// are looked at.
 fn row(test: Test, subject: &Subject, variant: &Variant, times: &[f64], all: &[Regime]) -> Row {
-    let tokens = f64::from(test.tokens());
-    let rates: Vec<f64> = times.iter().map(|time| tokens / (time.max(1.0) * 1e-9)).collect();
+    let rates = rates(test, times);
     let regimes = &all[..times.len().min(all.len())];
     let barriers: Vec<Option<f64>> = regimes.iter().map(|regime| regime.barrier_ns).collect();
     let reads: Vec<Option<f64>> = regimes.iter().map(|regime| regime.read_rate).collect();
@@ -193,12 +201,10 @@ fn own(
     repetitions: &[Repetition],
     regimes: &[Regime],
 ) -> Row {
-    let each = |of: &dyn Fn(&Repetition) -> Duration| -> Vec<f64> {
-        repetitions.iter().map(|repetition| nanoseconds(of(repetition))).collect()
-    };
     let tokens = repetitions.iter().flat_map(|repetition| &repetition.tokens);
     let tokens: Vec<f64> = tokens.map(|token| nanoseconds(*token)).collect();
-    let row = row(test, subject, variant, &each(&|r| r.whole), regimes);
+    let row =
+        row(test, subject, variant, &times(repetitions, |repetition| repetition.whole), regimes);
     // A prompt's tokens share what they read.
     let generates = test.prompt == 0;
     let bytes = generates.then(|| subject.traffic.bytes(test.mean_positions()));
@@ -214,7 +220,7 @@ fn own(
         activations: Some(activations),
         bytes_per_token: bytes,
         read_share: bytes.zip(share).map(|(bytes, share)| bytes * share),
-        ttft_ns: median(&each(&|r| r.first)),
+        ttft_ns: median(&times(repetitions, |repetition| repetition.first)),
         p50_ns: percentile(&tokens, 50),
         p95_ns: percentile(&tokens, 95),
         peak_rss_bytes: variant.peak,

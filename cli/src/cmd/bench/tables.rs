@@ -39,7 +39,7 @@ fn speed(rows: &[Row]) -> Vec<Cells> {
         columns.push(column("ratio", Align::Right, &|row| ratio(row.ratio)));
     }
     if rows.iter().any(|row| row.ours_to_peer.is_some()) {
-        columns.push(column("ours / peer", Align::Right, &|row| ratio(row.ours_to_peer)));
+        columns.push(column("ours/peer", Align::Right, &|row| ratio(row.ours_to_peer)));
     }
     columns.push(column("regime", Align::Right, &regime));
     columns.push(column("share", Align::Right, &|row| {
@@ -131,7 +131,10 @@ fn rate(row: &Row) -> String {
 /// `55 ns 47.2 GB/s`: a barrier crossing and a linear read.
 fn regime(row: &Row) -> String {
     let parts = [
-        row.barrier_ns.map(|barrier| format!("{barrier:.0} ns")),
+        row.barrier_ns.map(|barrier| match barrier < 1e4 {
+            true => format!("{barrier:.0} ns"),
+            false => format!("{:.0} us", barrier / 1e3),
+        }),
         row.read_bytes_per_s.map(|rate| format!("{:.1} GB/s", rate / 1e9)),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();

@@ -64,6 +64,11 @@ pub(super) fn cases() -> Vec<Case> {
             .line(SMALL)
             .script("ulimit -d 200000; exec \"$@\"")
             .fails(71, ["the model needs ", "(ulimit -d)", "fix: ", "-c "]),
+        // Each of them would fit alone.
+        small("variants that do not fit together", &[93])
+            .line("bench @m.thin --random 1 -t 1,2 -n 1 -c 917504")
+            .script("ulimit -v 900000; exec \"$@\"")
+            .fails(71, ["the 2 variants need ", " MiB together, ", "(ulimit -v)", "fix: "]),
     ]
 }
 
