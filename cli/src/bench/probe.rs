@@ -24,11 +24,10 @@ pub const LEAST_READ_BYTES: u64 = 64 << 20;
 /// Batches of barrier crossings in a look, of which the median counts.
 const BATCHES: u32 = 5;
 
-/// Crossings of the first batch, which tells how many the others take.
-const FIRST_CROSSINGS: u32 = 100;
-
-/// Most crossings of a batch, and its time.
-const CROSSINGS: u32 = 10_000;
+/// Crossings of a batch, at least and at most, and the time that it is to take in between: where
+/// threads outnumber cores a crossing takes milliseconds.
+const LEAST_CROSSINGS: u32 = 10;
+const MOST_CROSSINGS: u32 = 10_000;
 const BATCH: Duration = Duration::from_micros(500);
 
 /// What a look at the machine found.
@@ -103,19 +102,16 @@ impl Team {
         if self.threads() == 1 {
             return None;
         }
-        let first = self.crossings(FIRST_CROSSINGS);
-        let wanted = BATCH.as_nanos() as f64 / first.max(1.0);
-        let crossings = (FIRST_CROSSINGS..=CROSSINGS)
-            .rev()
-            .step_by(FIRST_CROSSINGS as usize)
-            .find(|crossings| f64::from(*crossings) <= wanted)
-            .unwrap_or(FIRST_CROSSINGS);
-        let batches: Vec<f64> = (0..BATCHES).map(|_| self.crossings(crossings)).collect();
+        let first = self.crossings(LEAST_CROSSINGS).as_nanos() / u128::from(LEAST_CROSSINGS);
+        let count = u32::try_from(BATCH.as_nanos() / first.max(1)).unwrap_or(MOST_CROSSINGS);
+        let count = count.clamp(LEAST_CROSSINGS, MOST_CROSSINGS);
+        let one = |batch: Duration| batch.as_secs_f64() * 1e9 / f64::from(count);
+        let batches: Vec<f64> = (0..BATCHES).map(|_| one(self.crossings(count))).collect();
         median(&batches)
     }
 
-    /// Nanoseconds of one of `count` crossings.
-    fn crossings(&mut self, count: u32) -> f64 {
+    /// The time of `count` crossings.
+    fn crossings(&mut self, count: u32) -> Duration {
         let whole = Mutex::new(Duration::ZERO);
         self.pool.run(&|worker: &Worker<'_>| {
             worker.barrier(); // all are awake
@@ -127,8 +123,7 @@ impl Team {
                 *lock(&whole) = start.elapsed();
             }
         });
-        let whole = whole.into_inner().unwrap_or_else(PoisonError::into_inner);
-        whole.as_secs_f64() * 1e9 / f64::from(count.max(1))
+        whole.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

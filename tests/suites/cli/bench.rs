@@ -264,6 +264,19 @@ fn tables_have_columns_for_what_is_compared() {
 }
 
 #[test]
+fn models_of_one_name_are_told_by_their_files() {
+    let folder = Folder::new();
+    let small = folder.small();
+    let other = folder.file("other.thin", std::fs::read(&small).unwrap());
+    let words = ["bench", &small, &other, "--random", "1", "--probe", "1", "-p", "2", "-n", "0"];
+    let text = stdout(&[&words[..], &["-r", "1"]].concat());
+    for table in tables(&text) {
+        assert!(table[2].starts_with("| small.thin |"), "{text}");
+        assert!(table[3].starts_with("| other.thin |"), "{text}");
+    }
+}
+
+#[test]
 fn a_long_name_widens_its_column() {
     let folder = Folder::new();
     let name = "a_name_that_is_longer_than_the_column_of_the_table";

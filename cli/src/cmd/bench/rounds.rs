@@ -1,12 +1,11 @@
 //! Runs the rounds of a benchmark and keeps what each of them measured.
 
-use deepthin::bench::peers::PeerError;
-use deepthin::bench::peers::{Pair, Question, Script, pairs};
-use deepthin::bench::probe::{Probe, Regime};
-use deepthin::bench::test::{Ids, Repetition, Test, repeat};
-
 use std::path::Path;
 use std::time::Duration;
+
+use deepthin::bench::peers::{Pair, PeerError, Question, Script, pairs};
+use deepthin::bench::probe::{Probe, Regime};
+use deepthin::bench::test::{Ids, Repetition, Test, repeat};
 
 use crate::args::bench::BenchArgs;
 use crate::exit::Failure;

@@ -1,5 +1,6 @@
 //! A benchmark as tables in Markdown: speed in the columns of llama-bench, then latency and memory.
 
+use std::path::Path;
 use std::time::Duration;
 
 use deepthin::bench::rate_means_something;
@@ -26,7 +27,7 @@ pub(super) fn markdown(rows: &[Row]) -> String {
 fn speed(rows: &[Row]) -> Vec<Cells> {
     let column = |name, align, cell: &dyn Fn(&Row) -> String| cells(rows, name, align, cell);
     let mut columns = vec![
-        column("model", Align::Left, &|row| row.model_type.clone()),
+        column("model", Align::Left, &|row| model(rows, row)),
         column("size", Align::Right, &|row| {
             format!("{:.2} MiB", row.model_size as f64 / f64::from(1 << 20))
         }),
@@ -52,7 +53,7 @@ fn speed(rows: &[Row]) -> Vec<Cells> {
 fn details(rows: &[Row]) -> Vec<Cells> {
     let column = |name, align, cell: &dyn Fn(&Row) -> String| cells(rows, name, align, cell);
     let ms = |time: Option<f64>| told(time, |time| format!("{:.2}", time / 1e6));
-    let mut columns = vec![column("model", Align::Left, &|row| row.model_type.clone())];
+    let mut columns = vec![column("model", Align::Left, &|row| model(rows, row))];
     columns.extend(variant(rows));
     columns.extend([
         column("median t/s", Align::Right, &|row| match has_rate(row) {
@@ -73,6 +74,18 @@ fn details(rows: &[Row]) -> Vec<Cells> {
         }),
     ]);
     columns
+}
+
+/// What a model is called: its own name, or that of its file where several have that name.
+fn model(rows: &[Row], row: &Row) -> String {
+    let is_namesake = |other: &Row| {
+        other.model_type == row.model_type && other.model_filename != row.model_filename
+    };
+    let file = Path::new(&row.model_filename).file_name().map(|name| name.to_string_lossy());
+    match file.filter(|_| rows.iter().any(is_namesake)) {
+        Some(file) => file.into_owned(),
+        None => row.model_type.clone(),
+    }
 }
 
 /// The columns that say which variant and which test, formats only where they vary.
