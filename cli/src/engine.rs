@@ -1,18 +1,19 @@
 //! A model ready to run: compiled for this host, its weights packed.
 
 use crate::memory::{Available, Bound};
+use crate::packed::PackedError;
 use crate::source::{FilePlace, GgufWeights, Source, SourceError, Weights};
 use deepthin_compiler::codegen::clif::Clif;
 use deepthin_compiler::lower::{key_cache_bytes, padded_context, value_cache_bytes};
-use deepthin_compiler::pack::{PackError, PackedTensor, pack_watched};
+use deepthin_compiler::pack::{PackError, PackedTensor, pack_watched, tables};
 use deepthin_compiler::pipeline::{CompileError, Lowered, jit_program, lower};
 use deepthin_compiler::plan::PlanOptions;
 use deepthin_compiler::weights::RandomWeights;
 use deepthin_dsl::Model;
 use deepthin_dsl::model::{Activations, KvStorage};
 use deepthin_runtime::memory::{OutOfMemory, Region};
-use deepthin_runtime::program::Program;
-use deepthin_runtime::session::{RunError, Session};
+use deepthin_runtime::program::{Program, Regions};
+use deepthin_runtime::session::{Constants, RunError, Session};
 use deepthin_runtime::shown::Shown;
 use deepthin_runtime::tokenizer::Tokenizer;
 use std::ops::ControlFlow;
@@ -144,11 +145,16 @@ pub enum EngineError {
 }
 
 /// A compiled model with packed weights. Sessions made of it share both.
+///
+/// The weights of a packed file are mapped from it: while the engine lives, nobody may cut the file
+/// or write to it. Another that takes its place by renaming does no harm. Where it is cut all the
+/// same the process ends by SIGBUS, or as
+/// [`exit_where_pages_are_lost`](deepthin_runtime::mapping::exit_where_pages_are_lost) says.
 pub struct Engine {
     model: Model,
     tokenizer: Option<Tokenizer>,
     program: Arc<Program>,
-    image: Arc<Region>,
+    constants: Arc<Constants>,
     threads: usize,
     compile_time: Duration,
     weight_bytes: u64,
@@ -186,15 +192,15 @@ impl Engine {
         let compile_time = start.elapsed();
         let threads = options.threads.unwrap_or_else(default_threads);
         notices.extend(threads_notice(threads));
-        check_memory(&program, threads)?;
+        check_memory(&program.regions, program.context, threads)?;
         let Source { model, weights, .. } = source;
-        let image = Arc::new(pack_image(weights, &model, &lowered, threads, watch)?);
+        let constants = Arc::new(constants(weights, &model, &lowered, threads, watch)?);
         let weight_bytes = lowered.plan.weight_bytes();
         Ok(Engine {
             model,
             tokenizer,
             program,
-            image,
+            constants,
             threads,
             compile_time,
             weight_bytes,
@@ -245,8 +251,8 @@ impl Engine {
     /// # Errors
     /// Too little memory or too few threads.
     pub fn session_with_threads(&self, threads: usize) -> Result<Session, EngineError> {
-        let (program, image) = (Arc::clone(&self.program), Arc::clone(&self.image));
-        Ok(Session::new(program, image, threads)?)
+        let (program, constants) = (Arc::clone(&self.program), Arc::clone(&self.constants));
+        Ok(Session::new(program, constants, threads)?)
     }
 }
 
@@ -332,34 +338,71 @@ fn threads_notice(threads: usize) -> Option<String> {
     })
 }
 
-/// The packed weights of a lowered model, on `threads` threads. `watch` sees how many bytes, of how
-/// many, are drawn or read, and may stop.
+/// What sessions of a lowered model share: its packed weights, and tables. `watch` sees how many
+/// bytes, of how many, are drawn, read or computed, and may stop.
+///
+/// # Errors
+/// As [`image`].
+pub fn constants(
+    weights: Weights,
+    model: &Model,
+    lowered: &Lowered,
+    threads: usize,
+    watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<Constants, EngineError> {
+    let plan = &lowered.plan;
+    let packed = plan.weight_bytes();
+    let total = packed.saturating_add(plan.table_bytes());
+    let image = image(weights, model, lowered, threads, &mut |done, _| watch(done, total))?;
+    let mut tables = Region::new("tables", plan.regions.tables)?;
+    let mut watch = |done: u64| watch(packed.saturating_add(done), total);
+    let filled = tables::fill(&plan.tables, tables.bytes_mut(), threads, &mut watch);
+    match filled {
+        ControlFlow::Continue(()) => Ok(Constants { image, tables }),
+        ControlFlow::Break(()) => Err(EngineError::Stopped),
+    }
+}
+
+/// The packed weights of a lowered model, on `threads` threads: made anew, or mapped from a packed
+/// file. `watch` sees how many bytes, of how many, are drawn or read, and may stop.
 ///
 /// # Errors
 /// Weights that are missing, wrong or not finite; no memory; [`EngineError::Stopped`].
-pub fn pack_image(
+pub fn image(
     weights: Weights,
     model: &Model,
     lowered: &Lowered,
     threads: usize,
     watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Region, EngineError> {
-    let mut image = Region::new("weights", lowered.plan.regions.image)?;
     let tensors = &lowered.plan.image;
+    let new = || Region::new("weights", lowered.plan.regions.image);
     match weights {
-        Weights::Gguf(weights) => pack_file(*weights, tensors, &mut image, threads, watch)?,
-        Weights::Random(seed) => {
-            let weights = RandomWeights::new(&lowered.plain, seed).on_threads(threads);
-            pack_watched(tensors, &weights, image.bytes_mut(), threads, watch).map_err(
-                |cause| match cause {
-                    PackError::Stopped => EngineError::Stopped,
-                    cause => EngineError::Pack { origin: format!("random weights {seed}"), cause },
-                },
-            )?;
+        Weights::Gguf(weights) => {
+            let mut image = new()?;
+            pack_file(*weights, tensors, &mut image, threads, watch)?;
+            Ok(image)
         }
-        Weights::None => return Err(EngineError::NoWeights { model: model.name.clone() }),
+        Weights::Packed(packed) => {
+            let total = lowered.plan.regions.image;
+            let mapped = packed.map(&lowered.plan, threads, &mut |done| watch(done, total));
+            mapped.map_err(|error| match error {
+                PackedError::Stopped => EngineError::Stopped,
+                error => SourceError::from(error).into(),
+            })
+        }
+        Weights::Random(seed) => {
+            let mut image = new()?;
+            let weights = RandomWeights::new(&lowered.plain, seed).on_threads(threads);
+            let packed = pack_watched(tensors, &weights, image.bytes_mut(), threads, watch);
+            packed.map_err(|cause| match cause {
+                PackError::Stopped => EngineError::Stopped,
+                cause => EngineError::Pack { origin: format!("random weights {seed}"), cause },
+            })?;
+            Ok(image)
+        }
+        Weights::None => Err(EngineError::NoWeights { model: model.name.clone() }),
     }
-    Ok(image)
 }
 
 /// Packs a file's weights. Whether the file could be read, and stayed as it was, is asked before
@@ -381,6 +424,7 @@ fn pack_file(
                 PackError::Stopped => return EngineError::Stopped,
                 PackError::Missing { .. }
                 | PackError::Mismatch { .. }
+                | PackError::Memory(_)
                 | PackError::Image { .. } => None,
             };
             match place {
@@ -394,27 +438,28 @@ fn pack_file(
 
 const MIB: u64 = 1 << 20;
 
-/// Compares what the program will touch with what the system can give.
+/// Compares what a session with a cache of `context` positions will touch with what the system can
+/// give.
 ///
 /// # Errors
 /// [`EngineError::TooLarge`], with what would fit.
-pub fn check_memory(program: &Program, threads: usize) -> Result<(), EngineError> {
-    let regions = &program.regions;
+pub fn check_memory(regions: &Regions, context: u32, threads: usize) -> Result<(), EngineError> {
     let scratch = regions.scratch.saturating_mul(threads as u64);
     let work = regions.arena.saturating_add(regions.logits).saturating_add(scratch);
     let fixed = regions.image.saturating_add(work);
-    let needed = fixed.saturating_add(regions.kv);
+    let growing = regions.kv.saturating_add(regions.tables);
+    let needed = fixed.saturating_add(growing);
     let Some(available) = Available::now().filter(|available| available.bytes < needed) else {
         return Ok(());
     };
-    let per_position = regions.kv / u64::from(program.context.max(1));
+    let per_position = growing / u64::from(context.max(1));
     let room = available.bytes.saturating_sub(fixed);
     Err(EngineError::TooLarge {
         needed: needed.div_ceil(MIB),
         weights: regions.image.div_ceil(MIB),
         kv: regions.kv.div_ceil(MIB),
-        context: program.context,
-        work: work.div_ceil(MIB),
+        context,
+        work: work.saturating_add(regions.tables).div_ceil(MIB),
         available: available.bytes / MIB,
         bound: available.bound,
         fits: room.checked_div(per_position).unwrap_or(0) / 64 * 64,

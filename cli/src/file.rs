@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -167,7 +168,9 @@ pub fn rewrite(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     // To put another file in its place asks for nothing of the file itself: ask it first.
     let old = File::options().append(true).open(&target).map_err(create)?;
     let permissions = old.metadata().map_err(create)?.permissions();
-    replace(path, &target, permissions, bytes)
+    // Nobody stops it.
+    let _ = replace(path, &target, permissions, &[bytes], &mut |_| ControlFlow::Continue(()))?;
+    Ok(())
 }
 
 /// Writes `bytes` to the file at `path`, in place of any that is there.
@@ -178,17 +181,36 @@ pub fn rewrite(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// # Errors
 /// The file cannot be created; the disk is full.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    // What the process's mask takes away goes off.
-    replace(path, path, Permissions::from_mode(0o666), bytes)
+    // Nobody stops it.
+    let _ = write_parts(path, &[bytes], &mut |_| ControlFlow::Continue(()))?;
+    Ok(())
 }
 
-/// [`write()`] to `target`, which messages call `path`.
+/// Bytes that are written at a time, between two looks at whoever watches.
+const BLOCK_BYTES: usize = 4 << 20;
+
+/// [`write()`] of bytes that lie in parts. `watch` is told how many are written, and may stop it at
+/// any time before the new file takes the place of the old one; then it is the answer.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_parts(
+    path: &Path,
+    parts: &[&[u8]],
+    watch: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, FileError> {
+    // What the process's mask takes away goes off.
+    replace(path, path, Permissions::from_mode(0o666), parts, watch)
+}
+
+/// [`write_parts`] to `target`, which messages call `path`.
 fn replace(
     path: &Path,
     target: &Path,
     permissions: Permissions,
-    bytes: &[u8],
-) -> Result<(), FileError> {
+    parts: &[&[u8]],
+    watch: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, FileError> {
     let create = |cause| FileError::Create { path: path.to_path_buf(), cause };
     let directory = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -200,8 +222,18 @@ fn replace(
         .tempfile_in(directory)
         .map_err(create)?;
     let write = |cause| FileError::Write { path: path.to_path_buf(), cause };
-    file.write_all(bytes).map_err(write)?;
+    let mut done = 0_u64;
+    for block in parts.iter().flat_map(|part| part.chunks(BLOCK_BYTES)) {
+        if watch(done).is_break() {
+            return Ok(ControlFlow::Break(())); // the file goes with its handle
+        }
+        file.write_all(block).map_err(write)?;
+        done = done.saturating_add(block.len() as u64);
+    }
     file.as_file().sync_all().map_err(write)?;
+    if watch(done).is_break() {
+        return Ok(ControlFlow::Break(()));
+    }
     file.persist(target).map_err(|error| create(error.error))?;
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }

@@ -9,6 +9,7 @@ use deepthin_dsl::model::TensorStorage;
 use deepthin_dsl::{Model, print};
 use deepthin_runtime::gguf::Gguf;
 
+use crate::packed::{self, PackedFile};
 use crate::source::{GgufModel, GgufWeights, SourceError};
 
 /// A file's model as a description.
@@ -31,17 +32,22 @@ impl Imported {
     /// A file that is missing, malformed or of a model that deepthin does not run.
     pub fn read(path: &Path) -> Result<Imported, SourceError> {
         let gguf = Gguf::open(path)?;
-        let mut model = GgufModel::read(&gguf)?.into_model(path)?;
-        let mut tokenizer_keys = Vec::new();
-        let mut ignored = Vec::new();
+        let (mut tokenizer_keys, mut ignored) = (Vec::new(), Vec::new());
         for (key, value) in gguf.metadata().iter() {
             if key.starts_with("tokenizer.") {
                 tokenizer_keys.push(key.to_owned());
-            } else if !GgufModel::KEYS.contains(&key) {
+            } else if !GgufModel::KEYS.contains(&key) && !packed::is_own_key(key) {
                 ignored.push((key.to_owned(), value.to_string()));
             }
         }
-        let formats = GgufWeights::new(gguf, &model)?.formats();
+        let (mut model, formats) = if packed::is_packed(&gguf) {
+            let (_, model, formats) = PackedFile::read(gguf)?;
+            (model, formats)
+        } else {
+            let model = GgufModel::read(&gguf)?.into_model(path)?;
+            let formats = GgufWeights::new(gguf, &model)?.formats();
+            (model, formats)
+        };
         let unsaid = storage(&mut model, &formats);
         Ok(Imported { model, unsaid, tokenizer_keys, ignored })
     }

@@ -7,7 +7,7 @@ use deepthin_compiler::codegen::clif::Clif;
 use deepthin_compiler::codegen::{Backend, CodegenError, host, jit};
 use deepthin_compiler::fir::{Formats, Role};
 use deepthin_compiler::lower::padded_context;
-use deepthin_compiler::pack::{Content, PackedTensor};
+use deepthin_compiler::pack::PackedTensor;
 use deepthin_compiler::pipeline::{self, CompileError, Lowered};
 use deepthin_compiler::plan::Plan;
 use deepthin_dsl::Model;
@@ -16,7 +16,7 @@ use deepthin_runtime::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use crate::engine::{EngineError, RunOptions, default_threads, lower_source};
-use crate::source::Source;
+use crate::source::{Source, Weights};
 
 /// What a model needs. As JSON it has these keys in this order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -99,6 +99,8 @@ pub struct Storage {
     pub kv_cache: &'static str,
     /// Activations.
     pub activations: &'static str,
+    /// Whether the weights' file is packed: mapped as it lies.
+    pub packed: bool,
 }
 
 /// The vocabulary of a file of weights.
@@ -208,7 +210,7 @@ impl Info {
                 sharing: sharing(&model.sharing),
             },
             shape: shape(model, plan.options.context),
-            storage: storage(model.tied, &source.formats),
+            storage: storage(source),
             tokenizer: vocabulary(source),
             flops: flops(model),
             bytes: bytes(plan, &model.schedule()),
@@ -269,7 +271,8 @@ fn shape(model: &Model, context: u32) -> Shape {
     }
 }
 
-fn storage(tied: bool, formats: &Formats) -> Storage {
+fn storage(source: &Source) -> Storage {
+    let (tied, formats): (bool, &Formats) = (source.model.tied, &source.formats);
     let mut blocks = BTreeMap::new();
     for block in (0..).map_while(|block| formats.block(block)) {
         for format in Role::BLOCK_MATRICES.into_iter().filter_map(|role| block.get(role)) {
@@ -283,6 +286,7 @@ fn storage(tied: bool, formats: &Formats) -> Storage {
         head: whole(if tied { Role::TokenEmbedding } else { Role::Output }),
         kv_cache: "f32",
         activations: "f32",
+        packed: matches!(source.weights, Weights::Packed(_)),
     }
 }
 
@@ -298,18 +302,16 @@ fn flops(model: &Model) -> Flops {
 }
 
 fn bytes(plan: &Plan, schedule: &[u32]) -> Bytes {
-    let is_table = |tensor: &&PackedTensor| matches!(tensor.content, Content::RopeTable { .. });
     let sum = |tensors: &mut dyn Iterator<Item = &PackedTensor>| -> u64 {
         tensors.map(|tensor| tensor.content.bytes()).sum()
     };
-    let weights = || plan.image.iter().filter(|tensor| !is_table(tensor));
-    let of = |block: Option<u32>| sum(&mut weights().filter(|tensor| tensor.block == block));
+    let of = |block: Option<u32>| sum(&mut plan.image.iter().filter(|t| t.block == block));
     let applied: u64 = schedule.iter().map(|block| of(Some(*block))).sum();
     let positions = u64::from(padded_context(plan.options.context)).max(1);
     Bytes {
         weights: plan.weight_bytes(),
         weights_unshared: of(None) + applied,
-        tables: sum(&mut plan.image.iter().filter(is_table)),
+        tables: plan.table_bytes(),
         kv_per_token: plan.regions.kv / positions,
         kv: plan.regions.kv,
         arena: plan.regions.arena,

@@ -39,6 +39,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`source`] | a model and where its weights are, found by what a user calls them |
+//! | [`packed`] | files of weights as kernels read them: written once, mapped at each start |
 //! | [`engine`] | a model ready to run: compiled for this host, its weights packed |
 //! | [`codec`] | text to token ids and back, with a tokenizer or without |
 //! | [`mod@generate`] | tokens one by one, until the text ends |
@@ -70,6 +71,7 @@ pub mod hw;
 pub mod import;
 pub mod info;
 pub mod memory;
+pub mod packed;
 pub mod perplexity;
 pub mod source;
 pub mod verify;

@@ -9,6 +9,7 @@
 
 use std::fmt::Arguments;
 use std::io::{self, IsTerminal, StdoutLock, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -177,9 +178,10 @@ impl Progress for FetchProgress {
     }
 }
 
-/// Shows on stderr how far the weights of a model are drawn or read, where that takes long: a bar on
-/// a terminal, one line elsewhere.
+/// Shows on stderr how far the weights of a model are drawn, read or written, where that takes long:
+/// a bar on a terminal, one line elsewhere.
 pub(crate) struct PackProgress {
+    what: &'static str,
     bar: ProgressBar,
     start: Instant,
     shown: bool,
@@ -191,19 +193,39 @@ const QUIET: Duration = Duration::from_secs(1);
 impl PackProgress {
     /// Nothing is shown before it has taken a second.
     pub(crate) fn new() -> PackProgress {
-        PackProgress { bar: ProgressBar::hidden(), start: Instant::now(), shown: false }
+        PackProgress::of("preparing weights")
+    }
+
+    /// The same for weights that are written.
+    pub(crate) fn writing() -> PackProgress {
+        PackProgress::of("writing weights")
+    }
+
+    fn of(what: &'static str) -> PackProgress {
+        PackProgress { what, bar: ProgressBar::hidden(), start: Instant::now(), shown: false }
+    }
+
+    /// So many bytes of how many are done: whether to go on, which `stop` decides.
+    pub(crate) fn told(
+        &mut self,
+        done: u64,
+        total: u64,
+        stop: &dyn Fn() -> bool,
+    ) -> ControlFlow<()> {
+        self.show(done, total);
+        if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// So many bytes of how many are done.
-    pub(crate) fn show(&mut self, done: u64, total: u64) {
+    fn show(&mut self, done: u64, total: u64) {
         if !self.shown && self.start.elapsed() >= QUIET {
             self.shown = true;
             self.bar = ProgressBar::new(total)
                 .with_style(style("deepthin: {msg} [{bar:30}] {bytes}/{total_bytes} {eta}"))
-                .with_message("preparing weights");
+                .with_message(self.what);
             if self.bar.is_hidden() {
                 let (done, total) = (done >> 20, total >> 20);
-                log(format_args!("deepthin: preparing weights, {done} of {total} MiB so far"));
+                log(format_args!("deepthin: {}, {done} of {total} MiB so far", self.what));
             }
         }
         self.bar.set_position(done);

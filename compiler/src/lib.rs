@@ -20,11 +20,9 @@
 //! ```
 //! use deepthin_compiler::codegen::clif::Clif;
 //! use deepthin_compiler::fir::Formats;
-//! use deepthin_compiler::pack::pack;
-//! use deepthin_compiler::pipeline::{jit_program, lower};
+//! use deepthin_compiler::pipeline::{constants, jit_program, lower};
 //! use deepthin_compiler::plan::PlanOptions;
 //! use deepthin_compiler::weights::RandomWeights;
-//! use deepthin_runtime::memory::Region;
 //! use deepthin_runtime::session::Session;
 //! use std::sync::Arc;
 //!
@@ -36,9 +34,8 @@
 //! let clif = Clif::host()?;
 //! let lowered = lower(&model, &Formats::from_storage(&model)?, &PlanOptions::new(4, 32))?;
 //! let program = jit_program(&lowered, &clif)?;
-//! let mut image = Region::new("weights", program.regions.image)?;
-//! pack(&lowered.plan.image, &RandomWeights::new(&lowered.plain, 1), image.bytes_mut(), 1)?;
-//! let mut session = Session::new(Arc::new(program), Arc::new(image), 2)?;
+//! let constants = constants(&lowered.plan, &RandomWeights::new(&lowered.plain, 1), 1)?;
+//! let mut session = Session::new(Arc::new(program), Arc::new(constants), 2)?;
 //! assert_eq!(session.feed(&[1, 2, 3])?.len(), 50);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

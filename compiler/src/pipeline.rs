@@ -4,12 +4,16 @@ use crate::codegen::clif::Clif;
 use crate::codegen::{Backend, Code, CodegenError, jit, object};
 use crate::fir::formats::tensor_name;
 use crate::fir::{self, BuildError, Formats, Graph, Role};
-use crate::pack::{Content, PackedTensor};
+use crate::pack::{self, Content, PackError, PackedTensor, tables};
 use crate::plan::{Plan, PlanError, PlanOptions, plan};
 use crate::vir::{Index, Kernel, Verified, VerifyErrors, verify};
+use crate::weights::WeightSource;
 use deepthin_dsl::Model;
 use deepthin_runtime::abi::{BufferInfo, KernelCode, KernelInfo, ScalarInfo};
+use deepthin_runtime::memory::Region;
 use deepthin_runtime::program::Program;
+use deepthin_runtime::session::Constants;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread::{Builder, ScopedJoinHandle};
 use thiserror::Error;
@@ -94,7 +98,6 @@ fn check_size(tensor: &PackedTensor) -> Result<(), CompileError> {
     let roles: Vec<Role> = match &tensor.content {
         Content::Panels { parts, .. } => parts.iter().flat_map(|part| part.roles()).collect(),
         Content::Gain { role, .. } => vec![*role],
-        Content::RopeTable { .. } => return Ok(()), // no larger than the keys of a layer
     };
     let names: Vec<String> =
         roles.into_iter().map(|role| format!("`{}`", tensor_name(tensor.block, role))).collect();
@@ -168,6 +171,24 @@ pub fn program(lowered: &Lowered, entries: Vec<Arc<dyn KernelCode>>) -> Program 
         stream: plan.stream,
         regions: plan.regions,
     }
+}
+
+/// What sessions of a plan's program share: the packed weights of `source`, and the tables, made on
+/// `threads` threads.
+///
+/// # Errors
+/// As [`pack::pack`], and no memory.
+pub fn constants(
+    plan: &Plan,
+    source: &dyn WeightSource,
+    threads: usize,
+) -> Result<Constants, PackError> {
+    let mut image = Region::new("weights", plan.regions.image)?;
+    pack::pack(&plan.image, source, image.bytes_mut(), threads)?;
+    let mut tables = Region::new("tables", plan.regions.tables)?;
+    let watch = &mut |_| ControlFlow::Continue(());
+    let _ = tables::fill(&plan.tables, tables.bytes_mut(), threads, watch); // nobody stops it
+    Ok(Constants { image, tables })
 }
 
 /// The declarations of a kernel, as the runtime checks them.

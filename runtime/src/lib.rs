@@ -13,8 +13,10 @@
 //! | [`program`] | kernels, regions, operands, the flat list of steps, and the proof that calls stay inside |
 //! | [`session`] | one sequence: walks the steps for a chunk of tokens |
 //! | [`threads`] | the pool: spin, then park |
-//! | [`memory`] | zeroed regions |
-//! | [`gguf`] | the reader of GGUF files |
+//! | [`memory`] | regions: zeroed memory, or part of a mapped file |
+//! | [`mapping`] | mapped files, and what happens when one loses bytes |
+//! | [`gguf`] | the reader of GGUF files, and the writer of their headers |
+//! | [`digest`] | whether bytes are still those that were written |
 //! | [`tokenizer`] | text to ids and back, by a file's own vocabulary |
 //! | [`sampler`] | from logits to a token |
 //! | [`text`] | from token bytes to whole code points, and to what a terminal may be shown |
@@ -22,7 +24,9 @@
 //! | [`shown`] | names and texts from outside, as messages show them |
 
 pub mod abi;
+pub mod digest;
 pub mod gguf;
+pub mod mapping;
 pub mod memory;
 pub mod program;
 pub mod sampler;

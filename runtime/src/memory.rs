@@ -1,12 +1,13 @@
-//! Memory regions: zeroed, aligned to pages, shared by the threads of a session.
+//! Memory regions: zeroed or of a mapped file, aligned to lines, shared by the threads of a session.
 #![expect(unsafe_code, reason = "regions are handed to kernels as raw pointers")]
 
+use crate::mapping::Mapping;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use std::ptr::NonNull;
 use thiserror::Error;
 
 /// The operating system has no memory for us.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("cannot have {bytes} bytes for {what}: {cause}")]
 pub struct OutOfMemory {
     /// What the memory was for.
@@ -22,11 +23,14 @@ pub struct OutOfMemory {
 const FLAGS: MapFlags =
     if cfg!(miri) { MapFlags::PRIVATE } else { MapFlags::PRIVATE.union(MapFlags::NORESERVE) };
 
-/// A zeroed anonymous mapping. Pages take memory when they are first touched.
+/// Bytes that kernels may be pointed to: memory that comes zeroed, of which pages are taken when
+/// they are first touched, or a part of a mapped file, which is only read.
 #[derive(Debug)]
 pub struct Region {
     start: NonNull<u8>,
     bytes: usize,
+    /// The file, where the bytes are of one.
+    file: Option<Mapping>,
 }
 
 // SAFETY: a region is plain memory without thread affinity.
@@ -51,10 +55,26 @@ impl Region {
         }
         .map_err(|e| fail(e.to_string()))?;
         let start = NonNull::new(start.cast::<u8>()).ok_or_else(|| fail("null".to_owned()))?;
-        Ok(Region { start, bytes: size })
+        Ok(Region { start, bytes: size, file: None })
     }
 
-    /// Start of the region.
+    /// The `bytes` bytes of a mapped file from `offset` on; `None` where they pass its end or do
+    /// not begin with a line of 64 bytes.
+    pub fn of_file(file: Mapping, offset: u64, bytes: u64) -> Option<Self> {
+        let (offset, bytes) = (usize::try_from(offset).ok()?, usize::try_from(bytes).ok()?);
+        if !offset.is_multiple_of(64) || offset.checked_add(bytes)? > file.len() {
+            return None;
+        }
+        let start = NonNull::new(file.as_ptr().wrapping_add(offset))?;
+        Some(Region { start, bytes, file: Some(file) })
+    }
+
+    /// Whether the bytes are those of a mapped file, which are never written.
+    pub fn is_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Start of the region. Nothing is written to one of a file.
     pub fn as_ptr(&self) -> *mut u8 {
         self.start.as_ptr()
     }
@@ -64,13 +84,23 @@ impl Region {
         self.bytes
     }
 
-    /// Whether the region is empty: never.
+    /// Whether the region is empty, as only one of a file can be.
     pub fn is_empty(&self) -> bool {
-        false
+        self.bytes == 0
     }
 
     /// The bytes, for whoever owns the region alone.
+    pub fn bytes(&mut self) -> &[u8] {
+        // SAFETY: the mapping is `bytes` long and initialized, and the exclusive borrow keeps
+        // kernels out. The bytes of a file are taken not to change while it is mapped.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) }
+    }
+
+    /// The bytes to write to, for whoever owns the region alone: none of a file's.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
+        if self.is_file() {
+            return &mut [];
+        }
         // SAFETY: the mapping is `bytes` long, initialized (zeroed), and borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
     }
@@ -84,7 +114,7 @@ impl Region {
             return None;
         }
         let first = self.start.as_ptr().wrapping_add(offset).cast::<f32>();
-        // SAFETY: in bounds and aligned by the check above (the start is a page), initialized,
+        // SAFETY: in bounds and aligned by the check above (the start is a line), initialized,
         // any bits are an f32, and the exclusive borrow keeps kernels out.
         Some(unsafe { std::slice::from_raw_parts(first, count as usize) })
     }
@@ -92,6 +122,9 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
+        if self.is_file() {
+            return; // the mapping itself ends it
+        }
         // SAFETY: the mapping was made in `new` with this size and is not used after the drop.
         // A failure leaves the mapping behind, which nothing could mend here.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };

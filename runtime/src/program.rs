@@ -9,8 +9,10 @@ use thiserror::Error;
 /// A region of memory that operands lie in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Base {
-    /// Packed weights and constant tables, shared by all sessions, never written.
+    /// Packed weights, shared by all sessions, never written.
     Image,
+    /// Tables of constants, computed at start, shared by all sessions, never written.
+    Tables,
     /// Activations of the tokens at hand, shared by the threads of a session.
     Arena,
     /// Working memory of one thread.
@@ -133,6 +135,8 @@ pub struct Program {
 pub struct Regions {
     /// Packed weights.
     pub image: u64,
+    /// Tables of constants.
+    pub tables: u64,
     /// Activations.
     pub arena: u64,
     /// Working memory of one thread.
@@ -190,6 +194,7 @@ impl Regions {
     pub const fn size(&self, base: Base) -> u64 {
         match base {
             Base::Image => self.image,
+            Base::Tables => self.tables,
             Base::Arena => self.arena,
             Base::Scratch => self.scratch,
             Base::Kv => self.kv,
@@ -200,7 +205,7 @@ impl Regions {
 
 impl Program {
     /// Proves every call that the steps can make: operands inside their regions for all tokens
-    /// and positions, scalars inside their bounds, no store to the image. A session of a
+    /// and positions, scalars inside their bounds, no store to weights and tables. A session of a
     /// validated program needs no check before a call.
     pub fn validate(&self) -> Result<(), InvalidProgram> {
         let invalid = |place: String, problem: String| InvalidProgram {
@@ -273,8 +278,10 @@ impl Program {
         last_token: u32,
         tile: u32,
     ) -> Result<(), String> {
-        if operand.base == Base::Image && buffer.writes {
-            return Err("the image is never written".to_owned());
+        match operand.base {
+            Base::Image if buffer.writes => return Err("the image is never written".to_owned()),
+            Base::Tables if buffer.writes => return Err("tables are never written".to_owned()),
+            _ => {}
         }
         let last_position = self.context.saturating_sub(tile);
         let end = u64::from(last_token)

@@ -27,9 +27,11 @@ pub enum RunError {
         /// The kernel.
         kernel: String,
     },
-    /// The image is not the one that the program was made for.
-    #[error("the packed weights have {found} bytes, the program needs {expected}")]
-    Image {
+    /// Weights or tables are not those that the program was made for.
+    #[error("the {what} have {found} bytes, the program needs {expected}")]
+    Constants {
+        /// Which of them.
+        what: &'static str,
         /// Bytes at hand.
         found: usize,
         /// Bytes needed.
@@ -111,6 +113,15 @@ impl std::fmt::Display for Origin {
     }
 }
 
+/// What the sessions of a program share and only read.
+#[derive(Debug)]
+pub struct Constants {
+    /// Packed weights.
+    pub image: Region,
+    /// Tables that were computed at start.
+    pub tables: Region,
+}
+
 /// One sequence: its KV cache, its working memory and its threads.
 pub struct Session {
     program: Arc<Program>,
@@ -121,7 +132,7 @@ pub struct Session {
 
 /// The memory of a session.
 struct Regions {
-    image: Arc<Region>,
+    constants: Arc<Constants>,
     arena: Region,
     scratch: Region,
     scratch_stride: usize,
@@ -142,11 +153,11 @@ struct Pass<'a> {
 }
 
 impl Session {
-    /// A session of `program` on its packed weights, with `threads` threads (the caller's
+    /// A session of `program` on its weights and tables, with `threads` threads (the caller's
     /// included).
     pub fn new(
         program: Arc<Program>,
-        image: Arc<Region>,
+        constants: Arc<Constants>,
         threads: usize,
     ) -> Result<Self, RunError> {
         program.validate()?;
@@ -156,15 +167,19 @@ impl Session {
             }
         }
         let sizes = program.regions;
-        if (image.len() as u64) < sizes.image {
-            return Err(RunError::Image { found: image.len(), expected: sizes.image });
+        let Constants { image, tables } = &*constants;
+        let shared = [("packed weights", image, sizes.image), ("tables", tables, sizes.tables)];
+        for (what, region, expected) in shared {
+            if (region.len() as u64) < expected {
+                return Err(RunError::Constants { what, found: region.len(), expected });
+            }
         }
         let pool = Pool::new(threads)?;
         // A page between the threads' parts: no line is shared.
         let stride = sizes.scratch.next_multiple_of(4096);
         let scratch = Region::new("working memory", stride.saturating_mul(threads as u64))?;
         let memory = Regions {
-            image,
+            constants,
             arena: Region::new("activations", sizes.arena)?,
             scratch,
             scratch_stride: usize::try_from(stride).unwrap_or(usize::MAX),
@@ -381,7 +396,8 @@ impl Regions {
         thread: usize,
     ) -> *mut u8 {
         let (base, token) = match operand.base {
-            Base::Image => (self.image.as_ptr(), token),
+            Base::Image => (self.constants.image.as_ptr(), token),
+            Base::Tables => (self.constants.tables.as_ptr(), token),
             Base::Arena => (self.arena.as_ptr(), token),
             Base::Scratch => {
                 (self.scratch.as_ptr().wrapping_add(thread * self.scratch_stride), token)

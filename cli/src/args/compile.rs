@@ -7,11 +7,15 @@ use deepthin_compiler::codegen::target::{Isa, Target, TargetError};
 
 use super::model::SourceArgs;
 
-/// Compile a model to an object file and a C header
+/// Compile a model to an object file and a C header, or pack its weights
 ///
 /// Writes MODEL.o with every kernel of the model as a function, and MODEL.h, which documents each:
 /// what it computes, its buffers and their layouts, its scalars and their bounds. The kernels are
 /// for exactly the shapes and storage of the model; weights are not in the object.
+///
+/// With `--emit packed` it writes MODEL.packed.gguf: the weights as the kernels read them, with
+/// everything else that the model's file says. Every command takes it as a model, and maps it
+/// instead of packing the weights anew.
 #[derive(Debug, Args)]
 #[command(after_help = compile_help())]
 pub(crate) struct CompileArgs {
@@ -33,8 +37,9 @@ pub(crate) struct CompileArgs {
     )]
     pub(crate) emit: Vec<Emit>,
 
-    /// Directory to write to; it is made where there is none
-    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    /// Directory to write to; it is made where there is none. With `--emit packed` alone also the
+    /// name of that file, if it ends in .gguf
+    #[arg(short, long, value_name = "OUT", default_value = ".")]
     pub(crate) output: PathBuf,
 
     /// Number of token positions that caches have room for [default: the model's own context]
@@ -79,6 +84,8 @@ pub(crate) enum Emit {
     Header,
     /// MODEL.asm, the machine code as Cranelift lists it: to read, not to assemble
     Asm,
+    /// MODEL.packed.gguf, the weights in the kernels' layout: to be mapped at the next start
+    Packed,
 }
 
 /// The machines and processors, as the help of `compile` lists them.
@@ -91,5 +98,6 @@ fn compile_help() -> String {
         }
     }
     help + "\nExamples:\n  deepthin compile examples/mobilellm-125m.thin -o out\n  \
-            deepthin compile model.gguf --target aarch64-unknown-linux-gnu --cpu armv8.2-a+dotprod"
+            deepthin compile model.gguf --target aarch64-unknown-linux-gnu --cpu armv8.2-a+dotprod\n  \
+            deepthin compile smollm2-135m --emit packed -o out"
 }

@@ -103,7 +103,9 @@ fn stage(args: &DumpArgs) -> Result<String, Failure> {
 /// word for, so they are told beside it.
 fn model(source: &Source) -> String {
     let note = match source.weights {
-        Weights::Gguf(_) => "// Tensors run in the formats in which the weights file has them.\n",
+        Weights::Gguf(_) | Weights::Packed(_) => {
+            "// Tensors run in the formats in which the weights file has them.\n"
+        }
         Weights::None | Weights::Random(_) => "",
     };
     format!("{note}{}", deepthin_dsl::print(&source.model))

@@ -98,12 +98,13 @@ fn page(info: &Info) -> String {
         (
             "storage",
             format!(
-                "block matrices {}; embeddings {}; head {}; KV cache {}; activations {}",
+                "block matrices {}; embeddings {}; head {}; KV cache {}; activations {}{}",
                 blocks.join(", "),
                 storage.embeddings,
                 storage.head,
                 storage.kv_cache,
-                storage.activations
+                storage.activations,
+                if storage.packed { "; packed, mapped from the file" } else { "" }
             ),
         ),
         ("tokenizer", vocabulary(info.tokenizer.as_ref())),

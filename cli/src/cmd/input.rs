@@ -1,16 +1,17 @@
 //! What verbs work on: the model and the text that the command line names.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use deepthin::catalog::CatalogModel;
 use deepthin::engine::{self, Engine, RunOptions};
 use deepthin::fetch;
 use deepthin::file::{self, FileError};
-use deepthin::source::{self, ModelName, Source};
+use deepthin::source::{self, ModelName, Source, Weights};
 use deepthin_compiler::pipeline::Lowered;
 use deepthin_dsl::MAX_SOURCE_BYTES;
+use deepthin_runtime::mapping;
 use deepthin_runtime::memory::Region;
+use deepthin_runtime::session::Constants;
 use deepthin_runtime::shown::Shown;
 
 use crate::args::model::SourceArgs;
@@ -27,7 +28,13 @@ const MAX_TEXT_BYTES: u64 = 32 << 20;
 pub(crate) fn source(args: &SourceArgs, interrupt: &Interrupt) -> Result<Source, Failure> {
     let name = ModelName::parse(&args.model)?;
     let mut progress = FetchProgress::new(interrupt.clone());
-    Ok(Source::open(&name, &args.weights(), &mut progress)?)
+    let source = Source::open(&name, &args.weights(), &mut progress)?;
+    if let Weights::Packed(_) = source.weights {
+        mapping::exit_where_pages_are_lost(Exit::Io as i32).map_err(|error| {
+            Failure::new(Exit::Io, format!("cannot watch for signals: {error}"))
+        })?;
+    }
+    Ok(source)
 }
 
 /// Finds a model for a verb during which Ctrl-C ends the process at once.
@@ -58,13 +65,24 @@ pub(crate) fn engine_until(
     stop: &dyn Fn() -> bool,
 ) -> Result<Engine, Failure> {
     let mut progress = PackProgress::new();
-    let engine = Engine::new_watched(source, options, &mut |done, total| {
-        progress.show(done, total);
-        if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    let watch = &mut |done, total| progress.told(done, total, stop);
+    let engine = Engine::new_watched(source, options, watch)?;
     drop(progress); // the bar is gone before notes are told
     notes(engine.notices());
     Ok(engine)
+}
+
+/// What sessions of a lowered model share, unless `stop` says to stop.
+pub(crate) fn constants(
+    source: Source,
+    lowered: &Lowered,
+    threads: usize,
+    stop: &dyn Fn() -> bool,
+) -> Result<Constants, Failure> {
+    let mut progress = PackProgress::new();
+    let Source { model, weights, .. } = source;
+    let watch = &mut |done, total| progress.told(done, total, stop);
+    Ok(engine::constants(weights, &model, lowered, threads, watch)?)
 }
 
 /// The packed weights of a lowered model, unless `stop` says to stop.
@@ -76,11 +94,8 @@ pub(crate) fn image(
 ) -> Result<Region, Failure> {
     let mut progress = PackProgress::new();
     let Source { model, weights, .. } = source;
-    let image = engine::pack_image(weights, &model, lowered, threads, &mut |done, total| {
-        progress.show(done, total);
-        if stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    Ok(image)
+    let watch = &mut |done, total| progress.told(done, total, stop);
+    Ok(engine::image(weights, &model, lowered, threads, watch)?)
 }
 
 /// Tells what the user should know.

@@ -10,6 +10,7 @@ use deepthin::source::{Source, Weights};
 use deepthin::verify::filetest::FiletestError;
 use deepthin::verify::ladder::{LadderError, Subject};
 use deepthin::verify::machine::{KernelEngine, MachineCode};
+use deepthin::verify::planned::Own;
 use deepthin::verify::report::{CounterExample, Report};
 use deepthin::verify::whole::{self, Sequences};
 use deepthin::verify::{Settings, VerifyError, verify_kernels, verify_random, verify_text};
@@ -148,18 +149,20 @@ fn own(
     }
     let codes = machine.code(&lowered.kernels).map_err(CompileError::from)?;
     let program = Arc::new(program(&lowered, codes));
-    engine::check_memory(&program, settings.threads)?;
+    engine::check_memory(&program.regions, program.context, settings.threads)?;
     let subject = drawn(machine, &source, lowered.plan.options.context)?;
     let tokens = whole::tokens(&source.model, lowered.plan.options.context);
-    let mut image = input::image(source, &lowered, settings.threads, &|| interrupt.requested())?;
+    let stop = &|| interrupt.requested();
+    let mut constants = input::constants(source, &lowered, settings.threads, stop)?;
     let progress = VerifyProgress::new(&what, interrupt.clone());
-    let bytes = Some(&*image.bytes_mut());
-    let mut report = verify_kernels(machine, &lowered, bytes, settings, &progress)?;
+    let own = Some(Own::of(&mut constants));
+    let mut report = verify_kernels(machine, &lowered, own, settings, &progress)?;
     if !interrupt.requested() {
         let sequences = match subject {
             Some(subject) => whole::sequences(&subject, settings.seed, false),
             None => {
-                whole::session_sequences(&program, &Arc::new(image), &tokens, settings.seed, false)
+                let constants = Arc::new(constants);
+                whole::session_sequences(&program, &constants, &tokens, settings.seed, false)
                     .map(|(_, sequences)| sequences)
                     .map_err(LadderError::from)
             }

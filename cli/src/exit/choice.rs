@@ -11,6 +11,7 @@ use deepthin::engine::EngineError;
 use deepthin::fetch::FetchError;
 use deepthin::file::FileError;
 use deepthin::generate::GenerateError;
+use deepthin::packed::{PackedError, WriteError};
 use deepthin::perplexity::PerplexityError;
 use deepthin::source::SourceError;
 use deepthin::verify::VerifyError;
@@ -116,6 +117,7 @@ impl From<SourceError> for Failure {
             SourceError::File(error) => error.into(),
             SourceError::Fetch(error) => error.into(),
             SourceError::Gguf(error) => error.into(),
+            SourceError::Packed(error) => error.into(),
             SourceError::Description(diagnostics) => {
                 Failure::Description { exit: Exit::BadData, diagnostics }
             }
@@ -166,9 +168,14 @@ fn source(error: &SourceError) -> Failure {
         SourceError::Vocabulary { .. } => {
             failure(Exit::BadData).fix("convert the model anew with current tools")
         }
+        SourceError::PackedWeights { path } => failure(Exit::Usage).fix(format!(
+            "name {} as the model itself, without --weights, or the file that it was packed from",
+            Shown(path)
+        )),
         SourceError::File(_)
         | SourceError::Fetch(_)
         | SourceError::Gguf(_)
+        | SourceError::Packed(_)
         | SourceError::Description(_) => failure(Exit::BadData),
     }
 }
@@ -187,6 +194,27 @@ impl From<GgufError> for Failure {
     }
 }
 
+impl From<PackedError> for Failure {
+    fn from(error: PackedError) -> Failure {
+        match error {
+            PackedError::Gguf(error) => error.into(),
+            PackedError::Fault { ref fault, .. } => {
+                Failure::new(Exit::BadData, &error).fix(fault.fix())
+            }
+            PackedError::Stopped => Failure::new(Exit::Interrupted, error),
+        }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Failure {
+        match error {
+            WriteError::File(error) => error.into(),
+            WriteError::Stopped => Failure::new(Exit::Interrupted, error),
+        }
+    }
+}
+
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Failure {
         match error {
@@ -194,6 +222,7 @@ impl From<EngineError> for Failure {
             EngineError::Compile(error) => error.into(),
             EngineError::Run(error) => error.into(),
             EngineError::Memory(error) => error.into(),
+            EngineError::Pack { cause: PackError::Memory(error), .. } => error.into(),
             EngineError::Pack { cause: PackError::Image { .. }, .. } => {
                 Failure::new(Exit::Bug, error).fix(please_report())
             }
@@ -264,7 +293,7 @@ impl From<RunError> for Failure {
         let fix = match error {
             RunError::Memory(error) => return error.into(),
             RunError::Threads(error) => return error.into(),
-            RunError::Program(_) | RunError::Parameters { .. } | RunError::Image { .. } => {
+            RunError::Program(_) | RunError::Parameters { .. } | RunError::Constants { .. } => {
                 return Failure::new(Exit::Bug, error).fix(please_report());
             }
             RunError::NoTokens => "give it at least one character".to_owned(),
@@ -407,7 +436,7 @@ impl From<LadderError> for Failure {
             LadderError::Compile(error) => error.into(),
             LadderError::Codegen(error) => CompileError::from(error).into(),
             LadderError::Run(error) => error.into(),
-            LadderError::Memory(error) => error.into(),
+            LadderError::Pack(PackError::Memory(error)) => error.into(),
             LadderError::Pack(_) | LadderError::Interpreter(_) => {
                 Failure::new(Exit::Bug, error).fix(please_report())
             }

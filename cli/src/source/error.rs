@@ -2,6 +2,7 @@
 
 use crate::fetch::FetchError;
 use crate::file::FileError;
+use crate::packed::PackedError;
 use deepthin_compiler::fir::FormatsError;
 use deepthin_dsl::Diagnostic;
 use deepthin_runtime::gguf::GgufError;
@@ -55,6 +56,19 @@ pub enum SourceError {
     /// A GGUF file that is missing or malformed.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// A packed file that is wrong.
+    #[error(transparent)]
+    Packed(#[from] PackedError),
+    /// `--weights` with a packed file.
+    #[error(
+        "--weights {}: found a packed file, which has a description of its own, expected a GGUF \
+         file as it is published",
+        Shown(.path)
+    )]
+    PackedWeights {
+        /// The file.
+        path: PathBuf,
+    },
     /// A vocabulary that is wrong.
     #[error("{}: {cause}", Shown(.path))]
     Tokenizer {

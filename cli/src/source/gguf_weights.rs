@@ -271,8 +271,13 @@ fn keys(model: &Model) -> Vec<(Option<u32>, Role)> {
     whole.map(|role| (None, role)).chain(blocks).collect()
 }
 
+/// All tensors of a model in that order, each with its name in a GGUF file.
+pub(crate) fn tensor_names(model: &Model) -> impl Iterator<Item = (Option<u32>, Role, String)> {
+    keys(model).into_iter().map(|(block, role)| (block, role, file_name(block, role)))
+}
+
 /// Rows and columns of a tensor.
-fn shape(model: &Model, role: Role) -> (u32, u32) {
+pub(crate) fn shape(model: &Model, role: Role) -> (u32, u32) {
     let (width, b) = (model.width, &model.block);
     let q = b.heads.saturating_mul(b.head_dim);
     let kv = b.kv_heads.saturating_mul(b.head_dim);

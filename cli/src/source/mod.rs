@@ -8,14 +8,16 @@ mod name;
 pub use error::SourceError;
 pub use gguf_model::GgufModel;
 pub use gguf_weights::{FilePlace, GgufWeights};
+pub(crate) use gguf_weights::{shape, tensor_names};
 pub use name::ModelName;
 
 use crate::catalog::CatalogModel;
 use crate::fetch::{self, Progress};
 use crate::file::{self, FileError};
+use crate::packed::{self, PackedFile};
 use deepthin_compiler::fir::Formats;
 use deepthin_dsl::{MAX_SOURCE_BYTES, Model};
-use deepthin_runtime::gguf::Gguf;
+use deepthin_runtime::gguf::{Gguf, Metadata};
 use deepthin_runtime::shown::Shown;
 use deepthin_runtime::tokenizer::{Tokenizer, TokenizerError};
 use std::path::{Path, PathBuf};
@@ -27,8 +29,21 @@ pub enum Weights {
     None,
     /// A GGUF file.
     Gguf(Box<GgufWeights>),
+    /// A packed file.
+    Packed(Box<PackedFile>),
     /// Drawn from a seed.
     Random(u64),
+}
+
+impl Weights {
+    /// The file that they come from.
+    pub fn file(&self) -> Option<&Gguf> {
+        match self {
+            Weights::Gguf(weights) => Some(weights.gguf()),
+            Weights::Packed(packed) => Some(packed.gguf()),
+            Weights::None | Weights::Random(_) => None,
+        }
+    }
 }
 
 /// Which weights a user asks for beside a model's name.
@@ -37,7 +52,7 @@ pub enum WeightChoice {
     /// Those that the name brings along, if any.
     #[default]
     Own,
-    /// A GGUF file.
+    /// A GGUF file, which is not packed.
     File(PathBuf),
     /// Those of a catalog model, which is fetched if it is not there yet.
     Catalog(&'static CatalogModel),
@@ -74,9 +89,9 @@ impl Source {
                 Source::described(pick_model(path, model.as_deref())?, weights, progress)
             }
             ModelName::Gguf(path) => match weights {
-                WeightChoice::Own => Source::from_gguf(path, None),
+                WeightChoice::Own => Source::from_file(path),
                 WeightChoice::Random(seed) => {
-                    Ok(Source::from_gguf(path, None)?.with_random_weights(*seed))
+                    Ok(Source::from_file(path)?.with_random_weights(*seed))
                 }
                 WeightChoice::File(_) | WeightChoice::Catalog(_) => {
                     Err(SourceError::WeightsTwice { model: path.clone() })
@@ -90,7 +105,7 @@ impl Source {
                         fetch::ensure(entry.name, progress)?
                     }
                 };
-                let source = Source::from_gguf(&path, Some(entry.name))?;
+                let source = Source::from_gguf(unpacked(&path)?, Some(entry.name))?;
                 Ok(match weights {
                     WeightChoice::Random(seed) => source.with_random_weights(*seed),
                     WeightChoice::Own | WeightChoice::File(_) | WeightChoice::Catalog(_) => source,
@@ -122,7 +137,7 @@ impl Source {
 
     /// A description with the weights of a GGUF file.
     fn described_with_file(model: Model, path: &Path) -> Result<Source, SourceError> {
-        let gguf = Gguf::open(path)?;
+        let gguf = unpacked(path)?;
         GgufModel::read(&gguf)?.agrees_with(&model, path)?;
         let weights = GgufWeights::new(gguf, &model)?;
         let formats = weights.formats();
@@ -131,10 +146,20 @@ impl Source {
         Ok(Source { model, formats, weights: Weights::Gguf(Box::new(weights)), notices })
     }
 
-    /// The model that a GGUF file holds.
-    fn from_gguf(path: &Path, name: Option<&str>) -> Result<Source, SourceError> {
+    /// The model that a file holds, packed or not.
+    fn from_file(path: &Path) -> Result<Source, SourceError> {
         let gguf = Gguf::open(path)?;
-        let mut model = GgufModel::read(&gguf)?.into_model(path)?;
+        if !packed::is_packed(&gguf) {
+            return Source::from_gguf(gguf, None);
+        }
+        let (packed, model, formats) = PackedFile::read(gguf)?;
+        let notices = trailing_notice(packed.gguf()).into_iter().collect();
+        Ok(Source { model, formats, weights: Weights::Packed(Box::new(packed)), notices })
+    }
+
+    /// The model that a GGUF file holds.
+    fn from_gguf(gguf: Gguf, name: Option<&str>) -> Result<Source, SourceError> {
+        let mut model = GgufModel::read(&gguf)?.into_model(gguf.path())?;
         if let Some(name) = name {
             model.name = gguf_model::identifier(name);
         }
@@ -145,8 +170,8 @@ impl Source {
     }
 
     fn with_random_weights(mut self, seed: u64) -> Source {
-        if let Weights::Gguf(weights) = &self.weights {
-            let path = Shown(weights.gguf().path());
+        if let Some(file) = self.weights.file() {
+            let path = Shown(file.path());
             self.notices.push(format!(
                 "random weights in place of those of {path}; without its tokenizer bytes are ids"
             ));
@@ -155,24 +180,34 @@ impl Source {
         self
     }
 
+    /// The keys of the weights' file, `None` without one.
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.weights.file().map(Gguf::metadata)
+    }
+
     /// The chat template that the weights' file brings, `None` without one.
     ///
     /// # Errors
     /// A template that is no text.
     pub fn chat_template(&self) -> Result<Option<&str>, SourceError> {
-        let Weights::Gguf(weights) = &self.weights else { return Ok(None) };
-        Ok(weights.gguf().metadata().str("tokenizer.chat_template")?)
+        let Some(metadata) = self.metadata() else { return Ok(None) };
+        Ok(metadata.str("tokenizer.chat_template")?)
     }
 
-    /// The tokenizer that the weights' file brings, `None` without a file.
+    /// The tokenizer that the weights' file brings, `None` without a file, and where a packed file
+    /// has none because its weights were drawn.
     ///
     /// # Errors
     /// A vocabulary that is wrong or of a kind that is not read yet, or one that does not fit the
     /// embedding table.
     pub fn tokenizer(&self) -> Result<Option<Tokenizer>, SourceError> {
-        let Weights::Gguf(weights) = &self.weights else { return Ok(None) };
-        let path = weights.gguf().path().to_path_buf();
-        let tokenizer = Tokenizer::from_gguf(weights.gguf()).map_err(|cause| match cause {
+        let Some(file) = self.weights.file() else { return Ok(None) };
+        let has_none = file.metadata().get("tokenizer.ggml.model").is_none();
+        if has_none && matches!(self.weights, Weights::Packed(_)) {
+            return Ok(None);
+        }
+        let path = file.path().to_path_buf();
+        let tokenizer = Tokenizer::from_gguf(file).map_err(|cause| match cause {
             TokenizerError::Metadata(error) => SourceError::Gguf(error), // it names the file
             cause => SourceError::Tokenizer { path: path.clone(), cause },
         })?;
@@ -185,6 +220,15 @@ impl Source {
         }
         Ok(Some(tokenizer))
     }
+}
+
+/// Opens a file for its weights alone: a packed one has those of its own description.
+fn unpacked(path: &Path) -> Result<Gguf, SourceError> {
+    let gguf = Gguf::open(path)?;
+    if packed::is_packed(&gguf) {
+        return Err(SourceError::PackedWeights { path: path.to_path_buf() });
+    }
+    Ok(gguf)
 }
 
 /// Says where a file's storage is not the description's: the file's holds.

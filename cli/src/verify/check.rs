@@ -13,7 +13,7 @@ use super::filetest::{Part, write};
 use super::guard::POISON;
 use super::machine::{Bench, CallError, Mismatch};
 use super::minimize::minimize;
-use super::planned::{Drawing, Planned};
+use super::planned::{Drawing, Own, Planned};
 use super::report::{Tally, Wrong};
 
 /// Most instructions of a call: a millisecond or two of interpretation.
@@ -76,18 +76,18 @@ pub struct Checked {
 }
 
 /// Runs calls of a kernel that `code` runs; fewer where the watcher cancels. Weights come from
-/// `image`, a model's packed ones, in half of them.
+/// `own`, a model's, in half of them.
 ///
 /// # Errors
 /// No memory; a call that the kernel does not declare, which is a bug of the drawing.
 pub fn check_kernel(
     planned: &Planned<'_>,
     code: Arc<dyn KernelCode>,
-    image: Option<&[u8]>,
+    own: Option<Own<'_>>,
     calls: Calls,
     watch: &dyn Watch,
 ) -> Result<Checked, CallError> {
-    let drawing = Drawing { image, garbage: POISON, steps: STEPS };
+    let drawing = Drawing { own, garbage: POISON, steps: STEPS };
     let mut bench = Bench::new(Arc::clone(&planned.kernel), code);
     let text = text_fingerprint(&planned.kernel);
     let mut checked = Checked { tally: Tally::default(), fingerprints: Vec::new(), wrong: None };

@@ -15,14 +15,13 @@ use deepthin_compiler::codegen::CodegenError;
 use deepthin_compiler::fir::{BuildError, Formats, Graph, build};
 use deepthin_compiler::interp::fir::{FirInterp, InterpError};
 use deepthin_compiler::interp::kernel_code::interpreted;
-use deepthin_compiler::pack::{PackError, pack};
-use deepthin_compiler::pipeline::{CompileError, Lowered, lower, program};
+use deepthin_compiler::pack::PackError;
+use deepthin_compiler::pipeline::{self, CompileError, Lowered, lower, program};
 use deepthin_compiler::plan::PlanOptions;
 use deepthin_compiler::weights::WeightSource;
 use deepthin_dsl::Model;
-use deepthin_runtime::memory::{OutOfMemory, Region};
 use deepthin_runtime::program::Program;
-use deepthin_runtime::session::{RunError, Session};
+use deepthin_runtime::session::{Constants, RunError, Session};
 use thiserror::Error;
 
 use super::machine::KernelEngine;
@@ -51,9 +50,6 @@ pub enum LadderError {
     /// The session refuses the program or the tokens, or meets a number that is not finite.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// No memory.
-    #[error(transparent)]
-    Memory(#[from] OutOfMemory),
 }
 
 /// A model under test: all that its logits depend on, and what was compiled from it so far.
@@ -71,7 +67,7 @@ pub struct Subject<'e> {
     plain: Graph,
     /// For 4, 8 and 16 lanes.
     lowered: [OnceCell<Lowered>; 3],
-    image: OnceCell<Arc<Region>>,
+    constants: OnceCell<Arc<Constants>>,
     program: OnceCell<Arc<Program>>,
 }
 
@@ -96,7 +92,7 @@ impl<'e> Subject<'e> {
             engine,
             plain,
             lowered: [const { OnceCell::new() }; 3],
-            image: OnceCell::new(),
+            constants: OnceCell::new(),
             program: OnceCell::new(),
         })
     }
@@ -118,18 +114,16 @@ impl<'e> Subject<'e> {
         })
     }
 
-    /// The packed weights, which are the same for any number of lanes.
+    /// Packed weights and tables, which are the same for any number of lanes.
     ///
     /// # Errors
     /// Weights that do not pack, and no memory.
-    pub fn image(&self) -> Result<Arc<Region>, LadderError> {
-        let image = get_or_try(&self.image, || {
+    pub fn constants(&self) -> Result<Arc<Constants>, LadderError> {
+        let constants = get_or_try(&self.constants, || {
             let plan = &self.lowered(self.engine.lanes())?.plan;
-            let mut image = Region::new("weights", plan.regions.image)?;
-            pack(&plan.image, &*self.weights, image.bytes_mut(), 1)?;
-            Ok(Arc::new(image))
+            Ok(Arc::new(pipeline::constants(plan, &*self.weights, 1)?))
         });
-        image.map(Arc::clone)
+        constants.map(Arc::clone)
     }
 
     /// The program in machine code.
@@ -149,7 +143,7 @@ impl<'e> Subject<'e> {
     /// # Errors
     /// A model that does not compile, and no memory or threads.
     pub fn session(&self, threads: usize) -> Result<Session, LadderError> {
-        Ok(Session::new(self.program()?, self.image()?, threads)?)
+        Ok(Session::new(self.program()?, self.constants()?, threads)?)
     }
 
     /// A session of kernels that the VIR interpreter runs.
@@ -159,7 +153,7 @@ impl<'e> Subject<'e> {
     pub fn interpreted_session(&self, lanes: u32) -> Result<Session, LadderError> {
         let lowered = self.lowered(lanes)?;
         let program = program(lowered, interpreted(&lowered.kernels));
-        Ok(Session::new(Arc::new(program), self.image()?, 1)?)
+        Ok(Session::new(Arc::new(program), self.constants()?, 1)?)
     }
 
     /// [`distinct_tokens`] of the model's vocabulary.

@@ -9,21 +9,21 @@ use super::VerifyError;
 use super::check::{Calls, Settings, Watch, check_kernel, in_parallel, shown};
 use super::ladder::LadderError;
 use super::machine::KernelEngine;
-use super::planned::planned;
+use super::planned::{Own, planned};
 use super::report::{CounterExample, Report, Row, operation, shape, storage};
 
 /// Most bytes of a kernel's buffers: they are held several times over.
 const MOST_BYTES: u64 = 1 << 30;
 
 /// Verifies every kernel of a lowered model with `settings.cases` calls each; half of them take
-/// weights from `image`, the model's packed ones, where there is one.
+/// weights and tables from `own`, the model's, where there are any.
 ///
 /// # Errors
 /// A kernel that does not compile, and no memory.
 pub fn verify_kernels(
     engine: &dyn KernelEngine,
     lowered: &Lowered,
-    image: Option<&[u8]>,
+    own: Option<Own<'_>>,
     settings: &Settings,
     watch: &dyn Watch,
 ) -> Result<Report, VerifyError> {
@@ -45,7 +45,7 @@ pub fn verify_kernels(
     let calls = Calls { seed: settings.seed, cases: settings.cases, until_wrong: false };
     let checked = in_parallel(all.len(), settings.threads, watch, |i| {
         let (planned, code) = all.get(i)?;
-        Some(check_kernel(planned, code.clone(), image, calls, watch))
+        Some(check_kernel(planned, code.clone(), own, calls, watch))
     });
     let mut report =
         Report { models: 1, left_out, is_complete: !watch.cancelled(), ..Report::default() };

@@ -9,6 +9,7 @@ use deepthin_compiler::pipeline::Lowered;
 use deepthin_compiler::plan::{Plan, Spec};
 use deepthin_compiler::vir::{Buffer, Verified};
 use deepthin_runtime::program::{Base, Operand};
+use deepthin_runtime::session::Constants;
 
 use super::case::Case;
 use super::choices::Choices;
@@ -30,11 +31,27 @@ pub struct Planned<'p> {
     calls: Vec<&'p [Operand]>,
 }
 
+/// What sessions of the model share.
+#[derive(Debug, Clone, Copy)]
+pub struct Own<'i> {
+    /// Its packed weights.
+    pub image: &'i [u8],
+    /// Its tables.
+    pub tables: &'i [u8],
+}
+
+impl<'i> Own<'i> {
+    /// The bytes of both, while no session uses them.
+    pub fn of(constants: &'i mut Constants) -> Self {
+        Own { image: constants.image.bytes(), tables: constants.tables.bytes() }
+    }
+}
+
 /// How calls are drawn.
 #[derive(Debug, Clone, Copy)]
 pub struct Drawing<'i> {
-    /// The packed weights of the model, where there are any: half of the calls take theirs.
-    pub image: Option<&'i [u8]>,
+    /// The model's own weights and tables, where there are any: half of the calls take them.
+    pub own: Option<Own<'i>>,
     /// What memory holds that the kernel does not read.
     pub garbage: u8,
     /// Most instructions of a call. A kernel that runs more with the least share at the first
@@ -115,7 +132,7 @@ impl Planned<'_> {
         let mut choices = Choices::seeded(seed);
         let is_session = !choices.once_in(4);
         let is_tame = choices.once_in(2);
-        let is_own = drawing.image.is_some() && choices.once_in(2);
+        let is_own = drawing.own.is_some() && choices.once_in(2);
         let (place, scalars) = self.scalars(is_session, drawing.steps, &mut choices);
         let calls = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
         let operands = self.calls.get(choices.below(calls) as usize).copied().unwrap_or_default();
@@ -236,10 +253,15 @@ impl Planned<'_> {
 impl<'i> Contents<'_, 'i> {
     /// The model's own bytes of an operand, where the call takes them.
     fn own(&self, operand: &Operand, bytes: usize) -> Option<&'i [u8]> {
-        let image = self.drawing.image.filter(|_| self.is_own && operand.base == Base::Image)?;
+        let own = self.drawing.own.filter(|_| self.is_own)?;
+        let region = match operand.base {
+            Base::Image => own.image,
+            Base::Tables => own.tables,
+            Base::Arena | Base::Scratch | Base::Kv | Base::Logits => return None,
+        };
         let skip = operand.position_stride.checked_mul(u64::from(self.place.position))?;
         let first = usize::try_from(operand.offset.checked_add(skip)?).ok()?;
-        image.get(first..first.checked_add(bytes)?)
+        region.get(first..first.checked_add(bytes)?)
     }
 
     /// A class for the next buffer: mostly normal numbers where the call is tame.

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use deepthin_dsl::Model;
-use deepthin_runtime::memory::Region;
 use deepthin_runtime::program::Program;
-use deepthin_runtime::session::{RunError, Session};
+use deepthin_runtime::session::{Constants, RunError, Session};
 
 use super::choices::Choices;
 use super::ladder::{
@@ -72,9 +71,9 @@ pub fn sequences(
         let fit = usize::try_from(most / work).unwrap_or(usize::MAX);
         tokens.get(..fit).unwrap_or(&tokens)
     };
-    let (program, image) = (subject.program()?, subject.image()?);
+    let (program, constants) = (subject.program()?, subject.constants()?);
     let (expected, mut sequences) =
-        session_sequences(&program, &image, &tokens, seed, until_different)?;
+        session_sequences(&program, &constants, &tokens, seed, until_different)?;
     let pieces = pieces(tokens.len(), seed);
     let mut engines: Vec<(Box<dyn Engine>, &[u32])> = Vec::new();
     for fused in [false, true] {
@@ -101,12 +100,12 @@ pub fn sequences(
 /// What a session refuses.
 pub fn session_sequences(
     program: &Arc<Program>,
-    image: &Arc<Region>,
+    constants: &Arc<Constants>,
     tokens: &[u32],
     seed: u64,
     until_different: bool,
 ) -> Result<(Logits, Sequences), RunError> {
-    let session = |threads| Session::new(Arc::clone(program), Arc::clone(image), threads);
+    let session = |threads| Session::new(Arc::clone(program), Arc::clone(constants), threads);
     let mut sequences = Sequences::default();
     let expected = feed(&mut session(1)?, tokens, &[tokens.len()])?;
     for threads in THREADS {

@@ -2,18 +2,20 @@
 //!
 //! A [`PackedTensor`] says what lies at an offset of the image; [`pack`] fills the image tensor
 //! by tensor, so that no more than one of a file's is in memory. Packing only moves codes (and
-//! biases q8); no value is rounded.
+//! biases q8); no value is rounded. Beside the image there are [`tables`], which need no weights.
 
+mod identity;
 pub mod layout;
 mod panels;
+pub mod tables;
+
+pub use identity::layout_digest;
 
 use crate::fir::Role;
 use crate::format::Format;
-use crate::numerics::rope_angle;
-use crate::parts;
 use crate::weights::{TensorBytes, WeightSource};
+use deepthin_runtime::memory::OutOfMemory;
 use layout::{Layout, PANEL, TILE};
-use std::convert::Infallible;
 use std::ops::ControlFlow;
 use thiserror::Error;
 
@@ -105,15 +107,6 @@ pub enum Content {
         /// Elements.
         width: u32,
     },
-    /// For each position the cosines, then the sines, of all pairs of a head.
-    RopeTable {
-        /// Elements of a head.
-        head_dim: u32,
-        /// Base of the angles.
-        theta: f64,
-        /// Positions.
-        context: u32,
-    },
 }
 
 /// A part of the image.
@@ -136,9 +129,6 @@ impl Content {
                 panels * layout.panel_bytes()
             }
             Content::Gain { width, .. } => u64::from(width.next_multiple_of(32)) * 4,
-            Content::RopeTable { head_dim, context, .. } => {
-                u64::from(*head_dim) * u64::from(*context) * 4
-            }
         }
     }
 }
@@ -181,6 +171,9 @@ pub enum PackError {
     /// Whoever watched wanted no more.
     #[error("interrupted")]
     Stopped,
+    /// No memory for the image.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
     /// The image is too small for the plan; a bug.
     #[error("the image has no room for tensor {tensor} at byte {offset}")]
     Image {
@@ -246,14 +239,6 @@ pub fn pack_watched(
                 tell(slot.len())?;
                 gain(source, tensor.block, *role, *width, slot)?;
             }
-            Content::RopeTable { head_dim, theta, .. } => {
-                let row = (*head_dim).max(2) as usize * 4;
-                let slices = slot.chunks_mut(row * ROPE_SLICE as usize);
-                for (first, slice) in (0..).step_by(ROPE_SLICE as usize).zip(slices) {
-                    tell(slice.len())?;
-                    rope_rows(*head_dim, *theta, first, slice, threads);
-                }
-            }
         }
     }
     Ok(())
@@ -266,7 +251,6 @@ fn describe(tensor: &PackedTensor) -> String {
             .and_then(|p| p.roles().next())
             .map_or_else(|| "(empty)".to_owned(), |role| name(tensor.block, role)),
         Content::Gain { role, .. } => name(tensor.block, *role),
-        Content::RopeTable { .. } => "rotary table".to_owned(),
     }
 }
 
@@ -314,34 +298,4 @@ fn gain(
         out.copy_from_slice(value);
     }
     Ok(())
-}
-
-/// Rows of a rotary table that are filled at once: some milliseconds of work.
-const ROPE_SLICE: u32 = 1 << 14;
-
-/// Rows that a thread takes at a time.
-const ROPE_PART: u32 = 1 << 8;
-
-/// Rows of a rotary table from position `first` on.
-fn rope_rows(head_dim: u32, theta: f64, first: u32, out: &mut [u8], threads: usize) {
-    let half = head_dim as usize / 2;
-    let row_bytes = head_dim.max(2) as usize * 4;
-    let parts = out.chunks_mut(row_bytes * ROPE_PART as usize);
-    let threads = threads.min(parts.len());
-    let parts = (first..).step_by(ROPE_PART as usize).zip(parts);
-    let fill = |(first, part): (u32, &mut [u8])| -> Result<(), Infallible> {
-        for (position, row) in (first..).zip(part.chunks_exact_mut(row_bytes)) {
-            let (cosines, sines) = row.split_at_mut(half * 4);
-            let pairs = cosines.chunks_exact_mut(4).zip(sines.chunks_exact_mut(4));
-            for (pair, (cosine, sine)) in (0..).zip(pairs) {
-                let (c, s) = rope_angle(position, pair, head_dim, theta);
-                cosine.copy_from_slice(&c.to_le_bytes());
-                sine.copy_from_slice(&s.to_le_bytes());
-            }
-        }
-        Ok(())
-    };
-    for filled in parts::on_threads(threads, parts, fill) {
-        filled.unwrap_or_else(|never| match never {});
-    }
 }

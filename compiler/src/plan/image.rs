@@ -1,9 +1,10 @@
-//! The image: where each packed tensor lies, each once however often it is used.
+//! The image and the tables: where each packed tensor lies, each once however often it is used.
 
 use crate::fir::{Epilogue, Func, HeadShape, Role, Weight, WeightId};
 use crate::format::Format;
 use crate::lower::Segment;
 use crate::pack::layout::Layout;
+use crate::pack::tables::RopeTable;
 use crate::pack::{Content, PackedTensor, Rows};
 
 /// Collects the tensors of the image in order of first use.
@@ -14,8 +15,8 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// The offset of a tensor, which is added where it is new. A tied table, the blocks of a
-    /// shared schedule and the one rotary table are so stored once.
+    /// The offset of a tensor, which is added where it is new. A tied table and the blocks of a
+    /// shared schedule are so stored once.
     pub(super) fn place(&mut self, block: Option<u32>, content: Content) -> u64 {
         if let Some(known) = self.tensors.iter().find(|t| t.block == block && t.content == content)
         {
@@ -24,6 +25,27 @@ impl Image {
         let offset = self.bytes;
         self.bytes = (offset + content.bytes()).next_multiple_of(64);
         self.tensors.push(PackedTensor { block, content, offset });
+        offset
+    }
+}
+
+/// Collects the tables.
+#[derive(Default)]
+pub(super) struct Tables {
+    pub(super) tables: Vec<RopeTable>,
+    pub(super) bytes: u64,
+}
+
+impl Tables {
+    /// The offset of a table, which is added where it is new; its own is of no account.
+    pub(super) fn place(&mut self, table: RopeTable) -> u64 {
+        let same = |known: &&RopeTable| RopeTable { offset: table.offset, ..**known } == table;
+        if let Some(known) = self.tables.iter().find(same) {
+            return known.offset;
+        }
+        let offset = self.bytes;
+        self.bytes = (offset + table.bytes()).next_multiple_of(64);
+        self.tables.push(RopeTable { offset, ..table });
         offset
     }
 }

@@ -15,7 +15,8 @@ pub use kernels::{PlannedKernel, Spec};
 
 use crate::fir::Graph;
 use crate::lower::CHUNK;
-use crate::pack::{Content, PackedTensor};
+use crate::pack::PackedTensor;
+use crate::pack::tables::RopeTable;
 use deepthin_runtime::program::{Operand, Regions, Step};
 use planner::Planner;
 use thiserror::Error;
@@ -53,6 +54,8 @@ pub struct Plan {
     pub kernels: Vec<PlannedKernel>,
     /// Parts of the image.
     pub image: Vec<PackedTensor>,
+    /// Tables beside the image.
+    pub tables: Vec<RopeTable>,
     /// Steps from tokens to the residual stream.
     pub body: Vec<Step>,
     /// Steps from the residual stream to logits.
@@ -66,10 +69,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Bytes of the image that hold weights: all but the rotary table.
+    /// Bytes of packed weights, without what aligns one tensor after another.
     pub fn weight_bytes(&self) -> u64 {
-        let is_weight = |t: &&PackedTensor| !matches!(t.content, Content::RopeTable { .. });
-        self.image.iter().filter(is_weight).map(|t| t.content.bytes()).sum()
+        self.image.iter().map(|t| t.content.bytes()).sum()
+    }
+
+    /// Bytes of tables.
+    pub fn table_bytes(&self) -> u64 {
+        self.tables.iter().map(RopeTable::bytes).sum()
     }
 }
 

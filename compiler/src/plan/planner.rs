@@ -1,7 +1,7 @@
 //! From functions to steps: which kernels, which operands, which memory.
 
 use super::arena::{self, Slots};
-use super::image::{Image, owner, segments};
+use super::image::{Image, Tables, owner, segments};
 use super::kernels::{Kernels, Spec};
 use super::{Plan, PlanError, PlanOptions};
 use crate::fir::{Epilogue, Func, Graph, HeadShape, NormSpec, Op, ValueId, WeightId};
@@ -10,6 +10,7 @@ use crate::lower::{
     value_cache_bytes, value_row_bytes, vector_bytes,
 };
 use crate::pack::layout::Layout;
+use crate::pack::tables::RopeTable;
 use crate::pack::{Content, Rows};
 use deepthin_runtime::program::{Base, Operand, Regions, Split, Step, Variant};
 
@@ -18,6 +19,7 @@ pub(super) struct Planner<'a> {
     options: &'a PlanOptions,
     kernels: Kernels,
     image: Image,
+    tables: Tables,
     regions: Regions,
     /// Bytes of the KV cache given out so far.
     kv_bytes: u64,
@@ -40,6 +42,7 @@ impl<'a> Planner<'a> {
             options,
             kernels: Kernels::default(),
             image: Image::default(),
+            tables: Tables::default(),
             regions: Regions::default(),
             kv_bytes: 0,
         }
@@ -81,6 +84,7 @@ impl<'a> Planner<'a> {
         let head = self.func(&site(&graph.head, &head))?;
         self.regions.kv = self.kv_bytes;
         self.regions.image = self.image.bytes;
+        self.regions.tables = self.tables.bytes;
         let stream = Operand {
             token_stride: u64::from(vector_bytes(width)),
             ..Operand::fixed(Base::Arena, 0)
@@ -91,6 +95,7 @@ impl<'a> Planner<'a> {
             options: self.options.clone(),
             kernels: self.kernels.list,
             image: self.image.tensors,
+            tables: self.tables.tables,
             body,
             head,
             application_ends,
@@ -204,8 +209,8 @@ impl<'a> Planner<'a> {
                 bound.output = Some(*q);
                 let HeadShape { heads, kv_heads, head_dim } = *shape;
                 let context = self.options.context;
-                let table = Content::RopeTable { head_dim, theta: rope.theta, context };
-                bound.rope = Some(self.image.place(None, table));
+                let table = RopeTable { head_dim, theta: rope.theta, context, offset: 0 };
+                bound.rope = Some(self.tables.place(table));
                 EpilogueKernel::RopeAppend { heads, kv_heads, head_dim, context }
             }
         };
@@ -266,10 +271,11 @@ impl<'a> Planner<'a> {
             };
             Operand { token_stride: stride, ..Operand::fixed(base, offset) }
         };
-        let image = |offset: Option<u64>| {
+        let fixed = |base, offset: Option<u64>| {
             let Some(offset) = offset else { unreachable!("lowering and plan agree on operands") };
-            Operand::fixed(Base::Image, offset)
+            Operand::fixed(base, offset)
         };
+        let image = |offset| fixed(Base::Image, offset);
         let heads = site.heads.unwrap_or(HeadShape { heads: 0, kv_heads: 0, head_dim: 0 });
         let keys = key_cache_bytes(heads.kv_heads, heads.head_dim, self.options.context);
         match role {
@@ -278,7 +284,8 @@ impl<'a> Planner<'a> {
             Role::Weights(i) => image(bound.weights.get(i).copied()),
             Role::Gain => image(bound.gain),
             Role::RopeTable => {
-                Operand { position_stride: u64::from(heads.head_dim) * 4, ..image(bound.rope) }
+                let table = fixed(Base::Tables, bound.rope);
+                Operand { position_stride: u64::from(heads.head_dim) * 4, ..table }
             }
             Role::Scratch(bytes) => {
                 let offset = *scratch;

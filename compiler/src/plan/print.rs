@@ -16,8 +16,8 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "  bytes  image {}  arena {}  scratch {} a thread  kv {}  logits {}",
-            r.image, r.arena, r.scratch, r.kv, r.logits
+            "  bytes  image {}  tables {}  arena {}  scratch {} a thread  kv {}  logits {}",
+            r.image, r.tables, r.arena, r.scratch, r.kv, r.logits
         )?;
         writeln!(f, "\n  kernels {{")?;
         for (i, kernel) in self.kernels.iter().enumerate() {
@@ -28,6 +28,10 @@ impl fmt::Display for Plan {
             let block = tensor.block.map_or(String::new(), |b| format!("block {b} "));
             let bytes = tensor.content.bytes();
             writeln!(f, "    {:>10}: {block}{} ({bytes} bytes)", tensor.offset, tensor.content)?;
+        }
+        writeln!(f, "  }}\n\n  tables {{")?;
+        for table in &self.tables {
+            writeln!(f, "    {:>10}: {table} ({} bytes)", table.offset, table.bytes())?;
         }
         writeln!(f, "  }}\n\n  body {{")?;
         for (i, step) in self.body.iter().enumerate() {
@@ -67,6 +71,7 @@ impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let base = match self.0.base {
             Base::Image => "image",
+            Base::Tables => "tables",
             Base::Arena => "arena",
             Base::Scratch => "scratch",
             Base::Kv => "kv",
@@ -92,9 +97,6 @@ impl fmt::Display for Content {
                 write!(f, "{} {} k {}", names.join(" "), layout.format, layout.columns)
             }
             Content::Gain { role, width } => write!(f, "{role} f32 [{width}]"),
-            Content::RopeTable { head_dim, theta, context } => {
-                write!(f, "rotary table [{context}, {head_dim}] theta {theta}")
-            }
         }
     }
 }

@@ -26,7 +26,7 @@ pub enum GgufErrorKind {
     Denied,
     /// The file could not be read to the end, or was written to meanwhile.
     Io,
-    /// The system has no memory for a tensor.
+    /// The system has no memory for a tensor, or no address space for the file.
     Resource,
     /// The file's content is not what deepthin reads.
     Data,
@@ -63,7 +63,7 @@ impl GgufError {
             Fault::Missing | Fault::NotRegular { .. } => GgufErrorKind::NoInput,
             Fault::Denied => GgufErrorKind::Denied,
             Fault::Io(_) | Fault::Shrunk { .. } | Fault::Changed => GgufErrorKind::Io,
-            Fault::Memory { .. } => GgufErrorKind::Resource,
+            Fault::Map(_) | Fault::Memory { .. } => GgufErrorKind::Resource,
             _ => GgufErrorKind::Data,
         }
     }

@@ -24,6 +24,9 @@ pub enum Fault {
     /// The system could not open or examine the file.
     #[error("cannot be read: {0}")]
     Io(io::Error),
+    /// The system could not map the file.
+    #[error("cannot be mapped into memory: {0}")]
+    Map(io::Error),
     /// The file was cut after it had been opened.
     #[error(
         "file was cut from {was} to {now} bytes while it was read, expected it to stay as it is"
@@ -364,6 +367,10 @@ impl Fault {
             Fault::Io(_) => "see to the disk or network that the file is on, and try again",
             Fault::Shrunk { .. } | Fault::Changed => {
                 "let the program that writes to the file finish, and start again"
+            }
+            Fault::Map(_) => {
+                "give the process more address space (ulimit -v), or put the file on a disk that \
+                 can map"
             }
             Fault::Memory { .. } => "end other programs, or take a smaller model",
             Fault::Foreign(foreign) => foreign.fix(),

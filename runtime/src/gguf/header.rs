@@ -6,10 +6,7 @@ use super::foreign::Foreign;
 use super::reader::{Place, Reader};
 
 /// The first four bytes of every GGUF file.
-const MAGIC: [u8; 4] = *b"GGUF";
-
-/// Bytes of magic, version and counts.
-const HEADER_BYTES: u64 = 24;
+pub(super) const MAGIC: [u8; 4] = *b"GGUF";
 
 /// Version and counts, which say nothing yet about the bytes that follow.
 #[derive(Debug)]
@@ -20,6 +17,8 @@ pub(super) struct Header {
 }
 
 impl Header {
+    /// Bytes of magic, version and counts.
+    pub(super) const BYTES: usize = 24;
     /// Where the version stands.
     const VERSION_OFFSET: u64 = 4;
     /// Where the count of tensors stands.
@@ -35,11 +34,11 @@ impl Header {
             let foreign = Foreign::recognize(start);
             return Err(reader.fail(0, Fault::Foreign(foreign)));
         }
-        if reader.file_len() < HEADER_BYTES {
+        if reader.file_len() < Header::BYTES as u64 {
             let fault = Fault::Truncated {
                 place: Place::Header.to_string(),
                 found: reader.file_len(),
-                expected: HEADER_BYTES,
+                expected: Header::BYTES as u64,
             };
             return Err(reader.fail(reader.file_len(), fault));
         }

@@ -1,8 +1,9 @@
 //! A regular file that is read piece by piece, and the proof that nobody wrote to it meanwhile.
 //!
-//! Files are not mapped: one that shrinks under a map ends the process by a signal, and one that is
+//! Files that are read are not mapped: one that shrinks under a map ends the process by a signal, and one that is
 //! edited changes bytes that were checked before. Read, both are errors like any other, and what
-//! was checked is a copy of our own.
+//! was checked is a copy of our own. A file whose bytes are used as they lie is mapped, with the
+//! answer to the signal that [`crate::mapping`] has.
 
 use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::GgufError;
 use super::fault::Fault;
+use crate::mapping::Mapping;
 
 /// An open file.
 #[derive(Debug)]
@@ -64,6 +66,13 @@ impl Input {
     /// Fills `bytes` with those from `offset` of the file on.
     pub(super) fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), GgufError> {
         self.file.read_exact_at(bytes, offset).map_err(|error| self.failed(offset, error))
+    }
+
+    /// Maps the bytes that the file had when it was opened.
+    pub(super) fn map(&self, told: String) -> Result<Mapping, GgufError> {
+        let fail = |error| GgufError::new(&self.path, None, Fault::Map(error));
+        let len = usize::try_from(self.len()).map_err(|error| fail(io::Error::other(error)))?;
+        Mapping::new(&self.file, len, told).map_err(fail)
     }
 
     /// The file from its first byte on, as a stream.

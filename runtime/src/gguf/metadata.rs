@@ -44,6 +44,12 @@ impl Metadata {
         self.pairs.iter().map(|pair| (pair.key.as_str(), &pair.value))
     }
 
+    /// Where a key's value stands in the file, counted from its beginning: first its type in 4
+    /// bytes, then the value, which for a text is its length in 8 bytes and its bytes.
+    pub fn offset(&self, key: &str) -> Option<u64> {
+        self.pair(key).map(|pair| pair.offset)
+    }
+
     /// The `u32` of a key, if the key is there.
     pub fn u32(&self, key: &str) -> Result<Option<u32>, GgufError> {
         self.typed(key, "u32", |value| match value {

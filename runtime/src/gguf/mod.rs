@@ -14,6 +14,7 @@
 //! The tensors' bytes stay in the file. [`Gguf::read`] copies those of one tensor, so that a
 //! process that takes them one by one never holds more than one of them. A file that is cut short
 //! or written to meanwhile is an error of `read`, or of [`Gguf::check_unchanged`] after the last.
+//! [`Gguf::map`] maps the file instead, for what is used as it lies.
 //! Element types without kernels are no error until [`Gguf::check_supported`] is asked, so that a
 //! file can be looked at whatever it holds.
 
@@ -27,6 +28,7 @@ mod reader;
 mod tensor;
 mod types;
 mod value;
+mod writer;
 
 use std::path::Path;
 
@@ -37,8 +39,10 @@ pub use metadata::Metadata;
 pub use tensor::TensorInfo;
 pub use types::GgmlType;
 pub use value::{Array, Strings, Value, ValueType};
+pub use writer::HeaderWriter;
 
-use header::Header;
+use crate::mapping::Mapping;
+use header::{Header, MAGIC};
 use input::Input;
 use reader::Reader;
 use tensor::Tensors;
@@ -142,6 +146,24 @@ impl Gguf {
         bytes.resize(len, 0);
         self.input.read(tensor.offset, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Fills `bytes` with those of the file from `offset` on, whatever they are.
+    ///
+    /// # Errors
+    /// As [`Gguf::read`].
+    pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), GgufError> {
+        self.input.read(offset, bytes)
+    }
+
+    /// Maps the whole file, as long as it was when it was opened. `told` is what a program tells
+    /// that asked for it ([`exit_where_pages_are_lost`](crate::mapping::exit_where_pages_are_lost))
+    /// where the file loses bytes meanwhile.
+    ///
+    /// # Errors
+    /// The system has no address space for it.
+    pub fn map(&self, told: String) -> Result<Mapping, GgufError> {
+        self.input.map(told)
     }
 
     /// Whether two tensors of this file are of one type and shape and have the same bytes.

@@ -72,6 +72,11 @@ impl ValueType {
         }
     }
 
+    /// The type's number in a file.
+    pub(super) const fn id(self) -> u32 {
+        self as u32 // the variants are in the order of their numbers
+    }
+
     /// Reads a type's number.
     fn read(reader: &mut Reader<'_>, place: Place<'_>) -> Result<ValueType, GgufError> {
         let offset = reader.offset();
@@ -309,6 +314,17 @@ fn read_arrays(
 pub struct Strings {
     text: String,
     ends: Vec<usize>,
+}
+
+impl<T: AsRef<str>> FromIterator<T> for Strings {
+    fn from_iter<I: IntoIterator<Item = T>>(texts: I) -> Self {
+        let mut strings = Strings::default();
+        for text in texts {
+            strings.text.push_str(text.as_ref());
+            strings.ends.push(strings.text.len());
+        }
+        strings
+    }
 }
 
 impl Strings {
