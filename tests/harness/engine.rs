@@ -11,9 +11,8 @@ use deepthin_compiler::fir::{Formats, Graph};
 use deepthin_compiler::pipeline::Lowered;
 use deepthin_compiler::weights::{RandomWeights, WeightSource};
 use deepthin_dsl::Model;
-use deepthin_runtime::memory::Region;
 use deepthin_runtime::program::Program;
-use deepthin_runtime::session::Session;
+use deepthin_runtime::session::{Constants, Session};
 
 use crate::jit::machine_code;
 use crate::reference::Reference;
@@ -66,12 +65,12 @@ impl Subject {
         self.unwrapped(self.0.lowered(lanes))
     }
 
-    /// The packed weights, which are the same for any number of lanes.
+    /// Packed weights and tables, which are the same for any number of lanes.
     ///
     /// # Panics
     /// If the weights do not pack.
-    pub fn image(&self) -> Arc<Region> {
-        self.unwrapped(self.0.image())
+    pub fn constants(&self) -> Arc<Constants> {
+        self.unwrapped(self.0.constants())
     }
 
     /// The program in machine code.

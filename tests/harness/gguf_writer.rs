@@ -128,6 +128,12 @@ impl GgufWriter {
         self
     }
 
+    /// Leaves all tensors out.
+    pub fn without_tensors(mut self) -> Self {
+        self.tensors.clear();
+        self
+    }
+
     /// Leaves a key out.
     pub fn without(mut self, key: &str) -> Self {
         self.pairs.retain(|(found, _)| found != key);

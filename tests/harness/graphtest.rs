@@ -19,12 +19,10 @@ use deepthin_compiler::fir::passes::PASSES;
 use deepthin_compiler::fir::{Graph, fuse, parse, verify, verify_fused};
 use deepthin_compiler::interp::fir::FirInterp;
 use deepthin_compiler::interp::kernel_code::interpreted;
-use deepthin_compiler::pack::pack;
-use deepthin_compiler::pipeline::{self, Lowered};
+use deepthin_compiler::pipeline::{self, Lowered, constants};
 use deepthin_compiler::plan::{PlanOptions, plan};
 use deepthin_compiler::vir;
 use deepthin_compiler::weights::RandomWeights;
-use deepthin_runtime::memory::Region;
 use deepthin_runtime::program::Program;
 use deepthin_runtime::session::Session;
 
@@ -182,10 +180,9 @@ fn session(
     threads: usize,
     tokens: &[u32],
 ) -> Result<Logits, String> {
-    let mut image = Region::new("weights", program.regions.image).map_err(|e| e.to_string())?;
-    pack(&lowered.plan.image, weights, image.bytes_mut(), 1).map_err(|e| e.to_string())?;
+    let constants = constants(&lowered.plan, weights, 1).map_err(|e| e.to_string())?;
     let mut session =
-        Session::new(program.into(), image.into(), threads).map_err(|e| e.to_string())?;
+        Session::new(program.into(), constants.into(), threads).map_err(|e| e.to_string())?;
     Ok(feed(&mut session, tokens, &[2, 1]))
 }
 

@@ -22,6 +22,7 @@ pub mod jit;
 pub mod kernels;
 pub mod ops;
 pub mod oracle;
+pub mod packed_file;
 pub mod piece_vocabulary;
 pub mod program;
 pub mod project;

@@ -29,7 +29,8 @@ pub struct Ended {
 impl Ended {
     /// What it wrote to stderr, without the lines that only a slow machine is shown.
     pub fn messages(&self) -> String {
-        let is_progress = |line: &&str| line.starts_with("deepthin: preparing weights, ");
+        let progress = ["deepthin: preparing weights, ", "deepthin: writing weights, "];
+        let is_progress = |line: &&str| progress.iter().any(|start| line.starts_with(start));
         self.stderr.split_inclusive('\n').filter(|line| !is_progress(line)).collect()
     }
 }

@@ -134,7 +134,8 @@ fn code_outlives_its_compiler() {
     let expected = subject.session(1).feed(&tokens).unwrap().to_vec();
     let program = Arc::new(pipeline::jit_program(subject.lowered(4), clif()).unwrap());
     let mut session =
-        deepthin_runtime::session::Session::new(Arc::clone(&program), subject.image(), 1).unwrap();
+        deepthin_runtime::session::Session::new(Arc::clone(&program), subject.constants(), 1)
+            .unwrap();
     drop(program);
     drop(subject);
     assert_eq!(session.feed(&tokens).unwrap(), expected);

@@ -7,6 +7,7 @@ use deepthin_compiler::fir::Role;
 use deepthin_compiler::format::Format;
 use deepthin_compiler::numerics::rope_angle;
 use deepthin_compiler::pack::layout::{Layout, PANEL, TILE, panels};
+use deepthin_compiler::pack::tables::{self, RopeTable};
 use deepthin_compiler::pack::{Content, PackError, PackedTensor, Rows, pack, pack_watched};
 use deepthin_compiler::weights::{TensorBytes, WeightSource};
 use deepthin_tests::kernels::Choices;
@@ -236,8 +237,7 @@ fn packing_is_watched_and_may_be_stopped() {
     let layout = Layout { format: Format::Q4_0, columns: 64 };
     let parts = [Role::Query, Role::Key].map(|role| Rows::Plain { role, rows: 40 });
     let panels = Content::Panels { layout, parts: parts.to_vec() };
-    let table = Content::RopeTable { head_dim: 4, theta: 1e4, context: 40_000 };
-    let contents = [panels, Content::Gain { role: Role::FfnNorm, width: 64 }, table];
+    let contents = [panels, Content::Gain { role: Role::FfnNorm, width: 64 }];
     let mut tensors = Vec::new();
     let mut end = 0;
     for content in contents {
@@ -257,8 +257,8 @@ fn packing_is_watched_and_may_be_stopped() {
     };
     let (packed, told, image) = pack_until(usize::MAX);
     assert_eq!(packed, Ok(()));
-    // Two matrices, a gain, and a table in more than one part.
-    assert!(told.len() > 4 && told[0] == 0, "{told:?}");
+    // Two matrices and a gain.
+    assert!(told.len() == 3 && told[0] == 0, "{told:?}");
     assert!(told.is_sorted_by(|a, b| a < b) && told.iter().all(|done| *done < total), "{told:?}");
     let mut alone = vec![0; image.len()];
     pack(&tensors, &PLAIN, &mut alone, 1).unwrap();
@@ -297,8 +297,12 @@ fn gains_lie_as_they_are() {
 #[test]
 fn the_rotary_table_has_cosines_then_sines_of_each_position() {
     let (head_dim, theta, context) = (6, 10_000.0, 20);
-    let image = image_of(&[(None, Content::RopeTable { head_dim, theta, context })], &PLAIN);
-    let table = floats(&image);
+    let table = RopeTable { head_dim, theta, context, offset: 64 };
+    let mut region = vec![0xa5; 64 + usize::try_from(table.bytes()).unwrap()];
+    let watch = &mut |_| ControlFlow::Continue(());
+    assert!(tables::fill(&[table], &mut region, 2, watch).is_continue());
+    assert!(region[..64].iter().all(|byte| *byte == 0xa5), "before its offset");
+    let table = floats(&region[64..]);
     for position in 0..context {
         let row = &table[(position * head_dim) as usize..][..head_dim as usize];
         for pair in 0..head_dim / 2 {
@@ -306,6 +310,30 @@ fn the_rotary_table_has_cosines_then_sines_of_each_position() {
             assert_eq!((row[pair as usize], row[(pair + head_dim / 2) as usize]), (cosine, sine));
         }
     }
+}
+
+/// Long tables are filled in parts, which tell how far it is, and may be stopped between them.
+#[test]
+fn tables_are_watched_and_may_be_stopped() {
+    let long = RopeTable { head_dim: 4, theta: 1e4, context: 40_000, offset: 0 };
+    let short = RopeTable { context: 3, offset: long.bytes(), ..long };
+    let total = long.bytes() + short.bytes();
+    let fill_until = |limit: usize, threads| {
+        let mut region = vec![0; usize::try_from(total).unwrap()];
+        let mut told = Vec::new();
+        let filled = tables::fill(&[long, short], &mut region, threads, &mut |done| {
+            told.push(done);
+            if told.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        (filled.is_continue(), told, region)
+    };
+    let (whole, told, region) = fill_until(usize::MAX, 3);
+    assert!(whole && told.len() > 3 && told[0] == 0, "{told:?}");
+    assert!(told.is_sorted_by(|a, b| a < b) && told.iter().all(|done| *done < total), "{told:?}");
+    assert!(region == fill_until(usize::MAX, 1).2, "threads make no difference");
+    let (whole, told, region) = fill_until(2, 2);
+    assert!(!whole && told.len() == 2);
+    assert!(region[usize::try_from(told[1]).unwrap()..].iter().all(|byte| *byte == 0));
 }
 
 /// What packing a query of 40 rows says of a source.

@@ -4,6 +4,7 @@ use super::Change::{To, With};
 use super::Entry;
 
 const PACK: &str = "compiler/src/pack/mod.rs";
+const TABLES: &str = "compiler/src/pack/tables.rs";
 const PANELS: &str = "compiler/src/pack/panels.rs";
 const DEQUANT: &str = "compiler/src/dequant.rs";
 
@@ -17,7 +18,7 @@ pub(super) const FAULTS: &[Entry] = &[
     ),
     (
         "angle-of-the-next-position",
-        PACK,
+        TABLES,
         "rope_angle(position, pair, head_dim, theta)",
         To("rope_angle(position + 1, pair, head_dim, theta)"),
     ),

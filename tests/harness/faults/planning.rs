@@ -41,7 +41,7 @@ pub(super) const FAULTS: &[Entry] = &[
     (
         "rotary-rows-of-position-zero",
         PLANNER,
-        "u64::from(heads.head_dim) * 4, ..image",
-        With("if FAULT { 0 } else { u64::from(heads.head_dim) * 4 }, ..image"),
+        "u64::from(heads.head_dim) * 4, ..table",
+        With("if FAULT { 0 } else { u64::from(heads.head_dim) * 4 }, ..table"),
     ),
 ];

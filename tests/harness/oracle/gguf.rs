@@ -1,12 +1,14 @@
 //! Any bytes as a GGUF file: an error that can be shown, or tensors that lie in it and a model,
 //! weights and a tokenizer that can be had or are refused.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use deepthin::fetch::Silent;
 use deepthin::import::Imported;
 use deepthin::source::{ModelName, Source, WeightChoice, Weights};
 use deepthin_compiler::fir::Role;
+use deepthin_compiler::pipeline::Lowered;
 use deepthin_compiler::weights::WeightSource;
 use deepthin_runtime::gguf::Gguf;
 
@@ -67,11 +69,30 @@ fn check_import(path: &Path) {
     }
 }
 
+/// A packed file that was accepted has a model and formats that compile if it is small; its image is
+/// what the plan of these asks for, or there is a reason why not.
+fn check_packed(source: &Source) {
+    let Weights::Packed(packed) = &source.weights else { panic!("a packed file") };
+    if let Some(Lowered { plan, .. }) = compile(&source.model, &source.formats) {
+        match packed.map(&plan, 1, &mut |_| ControlFlow::Continue(())) {
+            Ok(image) => assert_eq!(image.len() as u64, plan.regions.image),
+            Err(error) => assert_printable(&error.to_string()),
+        }
+    }
+    if let Err(error) = source.tokenizer() {
+        assert_printable(&error.to_string());
+    }
+}
+
 /// A model that was accepted has all its weights, compiles if it is small, and has a tokenizer or
 /// a reason why not.
 fn check_source(source: Source) {
-    let Weights::Gguf(weights) = &source.weights else { panic!("weights of a file") };
     let model = &source.model;
+    let weights = match &source.weights {
+        Weights::Gguf(weights) => weights,
+        Weights::Packed(_) => return check_packed(&source),
+        Weights::None | Weights::Random(_) => panic!("weights of a file"),
+    };
     let whole = [Role::TokenEmbedding, Role::OutputNorm].map(|role| (None, role));
     let blocks = (0..model.depth).flat_map(|block| {
         Role::ALL.into_iter().filter(|role| role.in_block()).map(move |role| (Some(block), role))

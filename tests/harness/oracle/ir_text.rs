@@ -11,12 +11,10 @@ use deepthin_compiler::fir::{self, Func, Graph};
 use deepthin_compiler::interp::fir::FirInterp;
 use deepthin_compiler::interp::kernel_code::interpreted;
 use deepthin_compiler::interp::vir::run;
-use deepthin_compiler::pack::pack;
-use deepthin_compiler::pipeline::{Lowered, program};
+use deepthin_compiler::pipeline::{Lowered, constants, program};
 use deepthin_compiler::plan::{PlanOptions, plan};
 use deepthin_compiler::vir::{self, Bound, Inst, Kernel};
 use deepthin_compiler::weights::RandomWeights;
-use deepthin_runtime::memory::Region;
 use deepthin_runtime::session::Session;
 
 use super::assert_printable;
@@ -212,10 +210,9 @@ fn check_runs(lowered: Lowered) {
     };
     let (plain, fused) = (logits(&lowered.plain), logits(&lowered.fused));
     assert_same(&plain, &fused, &text);
-    let mut image = Region::new("image", lowered.plan.regions.image).expect("memory");
-    pack(&lowered.plan.image, &weights, image.bytes_mut(), 1).expect("weights that pack");
+    let constants = constants(&lowered.plan, &weights, 1).expect("weights that pack, and memory");
     let program = program(&lowered, interpreted(&lowered.kernels));
-    let session = Session::new(Arc::new(program), Arc::new(image), 1);
+    let session = Session::new(Arc::new(program), Arc::new(constants), 1);
     let mut session = session.unwrap_or_else(|error| panic!("{error}\n{text}"));
     assert_same(&plain, &feed(&mut session, &tokens, &[2, 1]), &text);
 }

@@ -18,7 +18,7 @@ pub use tokenizer::tokenizer;
 use std::io::Write as _;
 
 use deepthin_compiler::fir::Formats;
-use deepthin_compiler::pipeline::{CompileError, lower};
+use deepthin_compiler::pipeline::{CompileError, Lowered, lower};
 use deepthin_compiler::plan::PlanOptions;
 use deepthin_dsl::Model;
 use tempfile::NamedTempFile;
@@ -39,13 +39,14 @@ const MOST_APPLICATIONS: usize = 64;
 /// Takes a small model down to verified kernels. It may be refused, but no kernel of it may break
 /// a rule: that is for sizes which a small model does not have.
 #[track_caller]
-fn compile(model: &Model, formats: &Formats) {
+fn compile(model: &Model, formats: &Formats) -> Option<Lowered> {
     if model.parameters().stored > MOST_PARAMETERS || model.schedule().len() > MOST_APPLICATIONS {
-        return;
+        return None;
     }
     let options = PlanOptions::new(4, model.context.min(100));
-    if let Err(error @ CompileError::Invalid { .. }) = lower(model, formats, &options) {
-        panic!("{error}\n{model:?}");
+    match lower(model, formats, &options) {
+        Err(error @ CompileError::Invalid { .. }) => panic!("{error}\n{model:?}"),
+        lowered => lowered.ok(),
     }
 }
 

@@ -13,7 +13,7 @@ mod import;
 mod info;
 mod logits;
 mod output;
-mod peers;
+mod packed;
 mod refusals;
 mod run;
 mod suggestions;

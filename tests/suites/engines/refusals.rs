@@ -5,7 +5,9 @@ use deepthin_compiler::format::Format;
 use deepthin_compiler::weights::RandomWeights;
 use deepthin_dsl::Model;
 use deepthin_dsl::model::Sharing;
-use deepthin_runtime::session::{Origin, RunError, Session};
+use deepthin_runtime::memory::Region;
+use deepthin_runtime::program::Regions;
+use deepthin_runtime::session::{Constants, Origin, RunError, Session};
 use deepthin_tests::engine::{Subject, assert_same, feed};
 use deepthin_tests::graphs;
 use deepthin_tests::sources::{Edited, Element};
@@ -125,13 +127,16 @@ fn tokens_that_cannot_be_run_change_nothing() {
 fn sessions_that_cannot_be_made() {
     let model = graphs::tiny();
     let subject = Subject::random(&model, &graphs::formats(&model), 10, 6);
-    let said = |image: u64, threads| {
-        let image = deepthin_runtime::memory::Region::new("image", image).unwrap();
-        let made = Session::new(subject.program(), std::sync::Arc::new(image), threads);
+    let said = |image: u64, tables: u64, threads| {
+        let region = |bytes| Region::new("constants", bytes).unwrap();
+        let constants = Constants { image: region(image), tables: region(tables) };
+        let made = Session::new(subject.program(), std::sync::Arc::new(constants), threads);
         made.map(|_| ()).unwrap_err().to_string()
     };
-    let size = subject.program().regions.image;
-    expect!["0 threads asked for, expected 1 to 1024"].assert_eq(&said(size, 0));
-    let short = format!("the packed weights have 64 bytes, the program needs {size}");
-    assert_eq!(said(64, 1), short);
+    let Regions { image, tables, .. } = subject.program().regions;
+    expect!["0 threads asked for, expected 1 to 1024"].assert_eq(&said(image, tables, 0));
+    let short = format!("the packed weights have 64 bytes, the program needs {image}");
+    assert_eq!(said(64, tables, 1), short);
+    let short = format!("the tables have 64 bytes, the program needs {tables}");
+    assert_eq!(said(image, 64, 1), short);
 }

@@ -165,12 +165,12 @@ fn sessions_of_one_program_do_not_disturb_each_other() {
     assert_same(&alone[0], &beside[0], "the first of two in turn");
     assert_same(&alone[1], &beside[1], "the second of two in turn");
 
-    let (program, image) = (subject.program(), subject.image());
+    let (program, constants) = (subject.program(), subject.constants());
     let at_once = std::thread::scope(|scope| {
         let workers = [&first, &second].map(|tokens| {
-            let (program, image) = (Arc::clone(&program), Arc::clone(&image));
+            let (program, constants) = (Arc::clone(&program), Arc::clone(&constants));
             scope.spawn(move || {
-                let mut session = Session::new(program, image, 2).unwrap();
+                let mut session = Session::new(program, constants, 2).unwrap();
                 feed(&mut session, tokens, &[3])
             })
         });

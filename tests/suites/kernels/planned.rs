@@ -5,11 +5,10 @@ use std::fs;
 
 use deepthin::verify::exact::{Distance, distance};
 use deepthin::verify::machine::{Bench, KernelEngine};
-use deepthin::verify::planned::{Drawing, Planned, planned};
+use deepthin::verify::planned::{Drawing, Own, Planned, planned};
 use deepthin_compiler::fir::{Formats, Role as Tensor};
 use deepthin_compiler::format::Format;
-use deepthin_compiler::pack::pack;
-use deepthin_compiler::pipeline::Lowered;
+use deepthin_compiler::pipeline::{Lowered, constants};
 use deepthin_dsl::Model;
 use deepthin_dsl::model::{Block, Sharing};
 use deepthin_tests::engine::Subject;
@@ -21,13 +20,6 @@ use deepthin_tests::project::root;
 /// Most instructions of a call.
 const STEPS: u64 = 200_000;
 
-fn packed(subject: &Subject) -> Vec<u8> {
-    let plan = &subject.lowered(4).plan;
-    let mut image = vec![0; usize::try_from(plan.regions.image).unwrap()];
-    pack(&plan.image, &*subject.weights, &mut image, 2).unwrap();
-    image
-}
-
 /// Every kernel with its code on an engine.
 fn benches<'p>(engine: &dyn KernelEngine, lowered: &'p Lowered) -> Vec<(Planned<'p>, Bench)> {
     let codes = engine.code(&lowered.kernels).unwrap();
@@ -38,8 +30,10 @@ fn benches<'p>(engine: &dyn KernelEngine, lowered: &'p Lowered) -> Vec<(Planned<
 /// An engine against the interpreter, on `cases` calls of every kernel, or as many as it takes until
 /// one writes something (a share may be empty).
 pub(super) fn check_kernels(engine: &dyn KernelEngine, subject: &Subject, cases: u64) {
-    let image = packed(subject);
-    let drawing = Drawing { image: Some(&image), garbage: POISON, steps: STEPS };
+    let plan = &subject.lowered(4).plan;
+    let mut constants = constants(plan, &*subject.weights, 2).unwrap();
+    let own = Some(Own::of(&mut constants));
+    let drawing = Drawing { own, garbage: POISON, steps: STEPS };
     for (planned, mut bench) in benches(engine, subject.lowered(4)) {
         let mut written = false;
         for seed in 0..40 {
@@ -66,7 +60,7 @@ fn check_memory(subject: &Subject) {
     for (planned, mut bench) in benches(machine_code(), subject.lowered(4)) {
         for seed in 0..6 {
             let [zeros, garbage] = [0, 0xa5].map(|garbage| {
-                let drawing = Drawing { image: None, garbage, steps: STEPS };
+                let drawing = Drawing { own: None, garbage, steps: STEPS };
                 let case = planned.draw(&drawing, seed).case;
                 let after = bench.run(&case, Placement::Front).unwrap();
                 let after: Vec<Vec<u8>> = after.into_iter().map(<[u8]>::to_vec).collect();

@@ -71,7 +71,7 @@ pub(super) fn judge(graph: &Graph, plan: &Plan) -> Result<(), String> {
     Ok(())
 }
 
-/// Tensors of the image lie one behind the other on lines of their own.
+/// Tensors of the image lie one behind the other on lines of their own; so do tables.
 fn image(plan: &Plan) -> Result<(), String> {
     let mut free = 0;
     for tensor in &plan.image {
@@ -80,7 +80,17 @@ fn image(plan: &Plan) -> Result<(), String> {
         }
         free = tensor.offset + tensor.content.bytes();
     }
-    if free > plan.regions.image { Err("the image is too small".to_owned()) } else { Ok(()) }
+    if free > plan.regions.image {
+        return Err("the image is too small".to_owned());
+    }
+    let mut free = 0;
+    for table in &plan.tables {
+        if table.offset < free || !table.offset.is_multiple_of(64) {
+            return Err(format!("{table} lies at {}", table.offset));
+        }
+        free = table.offset + table.bytes();
+    }
+    if free > plan.regions.tables { Err("too little room for tables".to_owned()) } else { Ok(()) }
 }
 
 impl Judge<'_> {
@@ -151,13 +161,16 @@ impl Judge<'_> {
                 }
             }
             (Role::RopeTable, Op::Linear { epilogue: Epilogue::RopeAppend { rope, .. }, .. }) => {
-                match self.tensor(operand)?.content {
-                    Content::RopeTable { head_dim, theta, .. }
-                        if head_dim == rope.head_dim && theta == rope.theta =>
+                let mut tables = self.plan.tables.iter();
+                let found = tables.find(|table| table.offset == operand.offset);
+                match found.filter(|_| operand.base == Base::Tables) {
+                    Some(table)
+                        if (table.head_dim, table.theta) == (rope.head_dim, rope.theta)
+                            && table.context == self.plan.options.context =>
                     {
                         Ok(())
                     }
-                    ref other => Err(format!("the rotary table is {other}")),
+                    other => Err(format!("the rotary table is {other:?}")),
                 }
             }
             (Role::Keys | Role::Values, Op::Attention { .. }) => self.cached(role, operand, bytes),
@@ -232,7 +245,7 @@ impl Judge<'_> {
             Content::Panels { parts, .. } => {
                 Some(parts.iter().flat_map(|part| part.roles()).count())
             }
-            Content::Gain { .. } | Content::RopeTable { .. } => None,
+            Content::Gain { .. } => None,
         };
         let Some(last) = site.step.variants.last() else { return Ok(()) };
         let roles = &self.plan.kernels[last.kernel].lowered.buffers;

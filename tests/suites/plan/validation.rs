@@ -49,6 +49,7 @@ type Damage = (fn(&mut Program), &'static str);
 const DAMAGES: &[Damage] = &[
     (|p| operand(p, QKV, Base::Arena, 0).offset += p.regions.arena, "of Arena"),
     (|p| operand(p, QKV, Base::Image, 0).offset = p.regions.image - 4, "of Image"),
+    (|p| operand(p, QKV, Base::Tables, 0).offset += 4, "of Tables"),
     (|p| operand(p, QKV, Base::Kv, 0).offset = p.regions.kv, "of Kv"),
     (|p| operand(p, QKV, Base::Scratch, 0).offset += p.regions.scratch, "of Scratch"),
     (|p| operand(p, QKV, Base::Arena, 0).token_stride *= 1000, "of Arena"),
@@ -58,6 +59,7 @@ const DAMAGES: &[Damage] = &[
     (|p| operand(p, QKV, Base::Arena, 0).offset += 2, "not aligned to 4 bytes"),
     (|p| operand(p, QKV, Base::Arena, 0).token_stride -= 1, "not aligned to 4 bytes"),
     (|p| operand(p, QKV, Base::Arena, 1).base = Base::Image, "the image is never written"),
+    (|p| operand(p, QKV, Base::Arena, 1).base = Base::Tables, "tables are never written"),
     (|p| operand(p, ATTENTION, Base::Kv, 1).offset += 64 * 1024, "of Kv"),
     (|p| p.body[OUTPUT].operands.truncate(2), "wrong number of operands"),
     (|p| p.body[OUTPUT].variants[0].scalars.truncate(1), "wrong number of operands"),

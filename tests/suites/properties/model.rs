@@ -157,7 +157,7 @@ fn weights_from_a_file_are_those_from_memory() {
     let formats = weights.formats();
     let read = Subject::new(&model, &formats, 70, |_| weights);
     let drawn = Subject::random(&model, &formats, 70, 25);
-    assert_eq!(read.image().len(), drawn.image().len());
+    assert_eq!(read.constants().image.len(), drawn.constants().image.len());
     let tokens = drawn.tokens(9);
     let [read, drawn] = [&read, &drawn].map(|subject| check(subject, &tokens, &[9]));
     assert_same(&read, &drawn, "weights from a file");

@@ -7,7 +7,7 @@ use deepthin::verify::choices::mix;
 use deepthin::verify::cost::steps;
 use deepthin::verify::guard::POISON;
 use deepthin::verify::models::Generated;
-use deepthin::verify::planned::{Drawing, planned};
+use deepthin::verify::planned::{Drawing, Own, planned};
 use deepthin::verify::random::random_model;
 use deepthin::verify::values::Class;
 use deepthin_compiler::fir::{Func, Graph, Op, Role};
@@ -17,6 +17,7 @@ use deepthin_compiler::pipeline::{Lowered, lower};
 use deepthin_compiler::plan::{PlanOptions, Spec};
 use deepthin_compiler::vir::{Index, check_scalars};
 use deepthin_dsl::model::Sharing;
+use deepthin_runtime::program::Regions;
 
 /// Models looked at.
 const MODELS: u64 = 120;
@@ -184,13 +185,15 @@ fn every_tail_is_met() {
 #[test]
 fn every_kind_of_call_is_drawn() {
     let mut seen = Seen::default();
-    let drawing = Drawing { image: None, garbage: POISON, steps: 100_000 };
+    let drawing = Drawing { own: None, garbage: POISON, steps: 100_000 };
     for lowered in models().take(30).filter_map(|generated| lowered(&generated)) {
-        let image = vec![0; usize::try_from(lowered.plan.regions.image).unwrap()];
+        let Regions { image, tables, .. } = lowered.plan.regions;
+        let [image, tables] = [image, tables].map(|bytes| vec![0; usize::try_from(bytes).unwrap()]);
         for kernel in planned(&lowered) {
             for case in 0..12 {
                 let seed = mix(kernel.number() as u64, case);
-                let own = Drawing { image: Some(&image), ..drawing };
+                let own = Own { image: &image, tables: &tables };
+                let own = Drawing { own: Some(own), ..drawing };
                 let drawn = kernel.draw(if case % 2 == 0 { &drawing } else { &own }, seed);
                 let scalars = &drawn.case.scalars;
                 assert_eq!(
@@ -243,7 +246,7 @@ fn long_kernels_are_run() {
     let mut longest = 0;
     for lowered in large.take(2) {
         for kernel in planned(&lowered) {
-            let drawing = Drawing { image: None, garbage: POISON, steps: 1000 };
+            let drawing = Drawing { own: None, garbage: POISON, steps: 1000 };
             let drawn: Vec<u64> = (0..20)
                 .map(|seed| kernel.draw(&drawing, seed).case)
                 .filter(|case| case.scalars[0] < case.scalars[1])

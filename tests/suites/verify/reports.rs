@@ -180,7 +180,7 @@ fn a_verification_that_is_stopped_says_so() {
 /// The greatest share of a bound, over some tame calls of a kernel, once every word of a buffer is
 /// scaled by 1 + 2^-12 after the call.
 fn disturbed(kernel: &Planned<'_>, buffer: usize) -> f64 {
-    let drawing = Drawing { image: None, garbage: POISON, steps: 100_000 };
+    let drawing = Drawing { own: None, garbage: POISON, steps: 100_000 };
     let mut greatest: f64 = 0.0;
     for seed in 0..60 {
         let drawn = kernel.draw(&drawing, seed);

@@ -8,6 +8,7 @@ mod case;
 mod description;
 mod gguf;
 mod options;
+mod packed;
 mod prompt;
 mod system;
 mod tokenizer;
@@ -37,6 +38,7 @@ const COVERED_BY: &[(u32, &str, &str)] = &[
         "tests/suites/cli/bad_input/system.rs",
         "a_file_that_shrinks_while_it_is_loaded_ends_with_74",
     ),
+    (64, "tests/suites/cli/packed.rs", "a_file_that_is_cut_under_its_map_ends_with_74"),
     (65, "tests/suites/gguf/changes.rs", "a_file_that_is_edited_while_it_is_read_is_an_error"),
     (88, "tests/suites/cli/bad_input/system.rs", "the_second_signal_ends_at_once"),
     (88, "tests/suites/cli/run.rs", "ctrl_c_ends_after_a_whole_token_with_130"),
@@ -49,6 +51,7 @@ fn all_cases() -> Vec<Case> {
         description::cases(),
         gguf::cases(),
         options::cases(),
+        packed::cases(),
         prompt::cases(),
         system::cases(),
         tokenizer::cases(),

@@ -1,0 +1,116 @@
+//! Mapped files: what becomes of a process whose file is cut, and of one that is merely sent the
+//! signal.
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Output;
+
+use deepthin_runtime::mapping::{Mapping, exit_where_pages_are_lost};
+use deepthin_runtime::memory::Region;
+use deepthin_tests::alone;
+use rustix::process::{Signal, getpid, kill_process};
+use tempfile::TempDir;
+
+const PAGE: usize = 4096;
+/// The number of SIGBUS on Linux.
+const SIGBUS: i32 = 7;
+
+/// Four pages of a file, mapped; the file, to be cut.
+fn mapped(folder: &TempDir, told: &str) -> (Region, File) {
+    let path = folder.path().join("four-pages");
+    fs::write(&path, [7; 4 * PAGE]).unwrap();
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let mapping = Mapping::new(&file, 4 * PAGE, told.to_owned()).unwrap();
+    (Region::of_file(mapping, PAGE as u64, 3 * PAGE as u64).unwrap(), file)
+}
+
+/// Reads every byte.
+fn sum(region: &mut Region) -> u64 {
+    region.bytes().iter().map(|byte| u64::from(*byte)).sum()
+}
+
+fn last_page() {
+    let folder = TempDir::new().unwrap();
+    let (mut region, file) = mapped(&folder, "the last page is lost\n");
+    exit_where_pages_are_lost(74).unwrap();
+    // Another that is still there, and one that is gone: neither is taken for the one that is cut.
+    let (_other, _) = mapped(&TempDir::new().unwrap(), "another is lost\n");
+    drop(mapped(&TempDir::new().unwrap(), "one that is gone is lost\n"));
+    assert_eq!(sum(&mut region), 7 * 3 * PAGE as u64);
+    file.set_len(3 * PAGE as u64).unwrap();
+    panic!("read {}", sum(&mut region));
+}
+
+fn two_threads() {
+    let folder = TempDir::new().unwrap();
+    let mut regions = [(); 2].map(|()| mapped(&folder, "lost once\n"));
+    exit_where_pages_are_lost(74).unwrap();
+    regions.iter().for_each(|(_, file)| file.set_len(0).unwrap());
+    std::thread::scope(|scope| {
+        let readers = regions.each_mut().map(|(region, _)| scope.spawn(|| sum(region)));
+        panic!("read {:?}", readers.map(|reader| reader.join()));
+    });
+}
+
+fn unasked() {
+    let folder = TempDir::new().unwrap();
+    let (mut region, file) = mapped(&folder, "nobody asked\n");
+    file.set_len(0).unwrap();
+    panic!("read {}", sum(&mut region));
+}
+
+fn sent() {
+    let folder = TempDir::new().unwrap();
+    let (mut region, _file) = mapped(&folder, "nothing is lost\n");
+    exit_where_pages_are_lost(74).unwrap();
+    kill_process(getpid(), Signal::BUS).unwrap();
+    panic!("read {}", sum(&mut region));
+}
+
+/// Runs a part of this suite in a process of its own.
+fn run(role: &str) -> Output {
+    alone::run("mapping::lost_pages_end_the_process_as_it_asked", role)
+}
+
+#[test]
+fn lost_pages_end_the_process_as_it_asked() {
+    match alone::role().as_deref() {
+        Some("last page") => last_page(),
+        Some("two threads") => two_threads(),
+        Some("unasked") => unasked(),
+        Some("sent") => sent(),
+        _ => {}
+    }
+    for (role, told) in [("last page", "the last page is lost\n"), ("two threads", "lost once\n")] {
+        let ended = run(role);
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!((ended.status.code(), &*stderr), (Some(74), told), "{role}");
+    }
+    for role in ["unasked", "sent"] {
+        let ended = run(role);
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!((ended.status.signal(), &*stderr), (Some(SIGBUS), ""), "{role}");
+    }
+}
+
+#[test]
+fn regions_of_files_lie_in_them() {
+    let folder = TempDir::new().unwrap();
+    let region = |offset, bytes| {
+        let path = folder.path().join("page");
+        fs::write(&path, [3; PAGE]).unwrap();
+        let mapping = Mapping::new(&File::open(path).unwrap(), PAGE, String::new()).unwrap();
+        Region::of_file(mapping, offset, bytes)
+    };
+    let whole = PAGE as u64;
+    for (offset, bytes) in [(0, whole), (64, whole - 64), (whole - 64, 64), (whole, 0)] {
+        let mut region = region(offset, bytes).unwrap();
+        assert_eq!(sum(&mut region), 3 * bytes);
+        assert!(region.is_file() && region.len() as u64 == bytes);
+        assert!(region.bytes_mut().is_empty(), "nothing of a file is written");
+    }
+    for (offset, bytes) in [(0, whole + 1), (64, whole), (32, 64), (whole + 64, 0), (64, u64::MAX)]
+    {
+        assert!(region(offset, bytes).is_none(), "{offset}, {bytes}");
+    }
+}
