@@ -32,15 +32,16 @@ impl Imported {
     /// A file that is missing, malformed or of a model that deepthin does not run.
     pub fn read(path: &Path) -> Result<Imported, SourceError> {
         let gguf = Gguf::open(path)?;
+        let is_packed = packed::is_packed(&gguf);
         let (mut tokenizer_keys, mut ignored) = (Vec::new(), Vec::new());
         for (key, value) in gguf.metadata().iter() {
             if key.starts_with("tokenizer.") {
                 tokenizer_keys.push(key.to_owned());
-            } else if !GgufModel::KEYS.contains(&key) && !packed::is_own_key(key) {
+            } else if !(GgufModel::KEYS.contains(&key) || is_packed && packed::is_own_key(key)) {
                 ignored.push((key.to_owned(), value.to_string()));
             }
         }
-        let (mut model, formats) = if packed::is_packed(&gguf) {
+        let (mut model, formats) = if is_packed {
             let (_, model, formats) = PackedFile::read(gguf)?;
             (model, formats)
         } else {

@@ -17,6 +17,9 @@ pub const IMAGE: &str = "deepthin.image";
 /// The number of its type.
 pub const I8: u32 = 24;
 
+/// The first byte of the type of texts.
+const STRING: u8 = 8;
+
 /// Names of the matrices of a block, in the order of the keys.
 const BLOCK: [(Role, &str); 7] = [
     (Role::Query, "attn_q"),
@@ -75,7 +78,8 @@ pub fn writer(model: &Model, seed: u64) -> GgufWriter {
 /// The file with the digest of its header, where it has a key for it.
 pub fn sealed(writer: &GgufWriter) -> Image {
     let file = writer.build();
-    let Some(value) = file.values.get(&key("header_digest")).copied() else { return file };
+    let value = file.values.get(&key("header_digest")).copied();
+    let Some(value) = value.filter(|value| file.bytes[*value] == STRING) else { return file };
     let digest = Digest::of(&file.bytes[..file.data]).to_string();
     file.put(value + 12, digest.as_bytes())
 }

@@ -26,6 +26,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("compiler/src/codegen/jit.rs", "turns finished code into callable functions"),
     ("compiler/src/interp/kernel_code.rs", "lets a session call interpreted kernels"),
     ("runtime/src/abi.rs", "calls kernels"),
+    ("runtime/src/mapping.rs", "answers the signal of a page that a mapped file has lost"),
     ("runtime/src/memory.rs", "allocates the arena"),
     ("runtime/src/session.rs", "hands buffers to kernels"),
     ("runtime/src/threads.rs", "shares a step between threads"),

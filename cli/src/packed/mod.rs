@@ -43,6 +43,8 @@ pub const ALIGNMENT: u32 = 4096;
 /// name, and beside its source of the same name none overwrites it.
 pub const EXTENSION: &str = "packed.gguf";
 
+/// The key of the alignment.
+const ALIGNMENT_KEY: &str = "general.alignment";
 /// What all keys of packed files begin with.
 const PREFIX: &str = "deepthin.packed.";
 const VERSION_KEY: &str = "deepthin.packed.version";
@@ -58,9 +60,9 @@ pub fn is_packed(gguf: &Gguf) -> bool {
     gguf.metadata().get(VERSION_KEY).is_some()
 }
 
-/// Whether a key belongs to packed files.
+/// Whether a key of a packed file is not its source's: the alignment is its own, too.
 pub fn is_own_key(key: &str) -> bool {
-    key.starts_with(PREFIX)
+    key == ALIGNMENT_KEY || key.starts_with(PREFIX)
 }
 
 /// The matrices of a model in the order of the keys, each with its name in GGUF files.

@@ -17,9 +17,6 @@ use super::{
 };
 use crate::file::{self, FileError};
 
-/// The key of the alignment, which a packed file has its own of.
-const ALIGNMENT_KEY: &str = "general.alignment";
-
 /// Why a packed file is not there.
 #[derive(Debug, Error)]
 pub enum WriteError {
@@ -44,7 +41,7 @@ impl Draft {
     pub fn new(metadata: Option<&Metadata>, model: &Model, formats: &Formats, plan: &Plan) -> Self {
         let mut header = HeaderWriter::new(ALIGNMENT);
         let kept = metadata.into_iter().flat_map(Metadata::iter);
-        for (key, value) in kept.filter(|(key, _)| *key != ALIGNMENT_KEY && !is_own_key(key)) {
+        for (key, value) in kept.filter(|(key, _)| !is_own_key(key)) {
             header.pair(key, value);
         }
         if metadata.is_none() {

@@ -82,7 +82,7 @@ const DAMAGES: &[Damage] = &[
     ),
     (|p| p.body[0].variants[0].scalars[4] = ScalarSource::TokenId(Quotient::identity()), "`lane`"),
     (|p| p.vocab += 1, "scalar `panel`: 0..=3 passes 0..=2"),
-    (|p| p.context = 129, "passes"),
+    (|p| p.context = 129, "of Tables"),
     (|p| p.chunk = 65, "of Arena"),
     (|p| p.head_tile = 5, "of Logits"),
     (|p| p.regions.scratch -= 1, "of Scratch"),
