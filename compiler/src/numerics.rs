@@ -96,8 +96,17 @@ pub fn dot(w: &[f32], x: &[f32]) -> f32 {
 /// Cosine and sine of pair `pair` of a head at `position`: the angle
 /// `position * theta^(-2 pair / head_dim)` in f64, the results rounded to f32.
 pub fn rope_angle(position: u32, pair: u32, head_dim: u32, theta: f64) -> (f32, f32) {
-    let exponent = -2.0 * f64::from(pair) / f64::from(head_dim);
-    let angle = f64::from(position) * libm::pow(theta, exponent);
+    rope_turn(position, rope_frequency(pair, head_dim, theta))
+}
+
+/// What pair `pair` of a head turns by from one position to the next, in f64.
+pub fn rope_frequency(pair: u32, head_dim: u32, theta: f64) -> f64 {
+    libm::pow(theta, -2.0 * f64::from(pair) / f64::from(head_dim))
+}
+
+/// The part of [`rope_angle`] that depends on the position.
+pub fn rope_turn(position: u32, frequency: f64) -> (f32, f32) {
+    let angle = f64::from(position) * frequency;
     (round_to_f32(libm::cos(angle)), round_to_f32(libm::sin(angle)))
 }
 

@@ -201,7 +201,12 @@ mod tests {
             assert_eq!(text.len(), Digest::DIGITS);
             text
         });
-        assert_eq!(texts, ["", "", ""]);
+        let known = [
+            "99aa06d3014798d86001c324468d497f",
+            "6d9b64faf04defbaf38b51763e919ff2",
+            "0f7d2732bd50bba849736f1210de3bd6",
+        ];
+        assert_eq!(texts, known);
     }
 
     #[test]

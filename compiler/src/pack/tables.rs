@@ -1,7 +1,7 @@
 //! Tables of constants that kernels read beside the weights: computed at start, for the context at
 //! hand, so that the image of weights depends on the weights alone.
 
-use crate::numerics::rope_angle;
+use crate::numerics::{rope_frequency, rope_turn};
 use crate::parts;
 use std::convert::Infallible;
 use std::fmt;
@@ -68,6 +68,8 @@ pub fn fill(
 fn rows(table: &RopeTable, first: u32, out: &mut [u8], threads: usize) {
     let RopeTable { head_dim, theta, .. } = *table;
     let half = head_dim as usize / 2;
+    let frequency = |pair| rope_frequency(pair, head_dim, theta);
+    let frequencies: Vec<f64> = (0..head_dim / 2).map(frequency).collect();
     let row_bytes = head_dim.max(2) as usize * 4;
     let parts = out.chunks_mut(row_bytes * PART as usize);
     let threads = threads.min(parts.len());
@@ -76,8 +78,8 @@ fn rows(table: &RopeTable, first: u32, out: &mut [u8], threads: usize) {
         for (position, row) in (first..).zip(part.chunks_exact_mut(row_bytes)) {
             let (cosines, sines) = row.split_at_mut(half * 4);
             let pairs = cosines.chunks_exact_mut(4).zip(sines.chunks_exact_mut(4));
-            for (pair, (cosine, sine)) in (0..).zip(pairs) {
-                let (c, s) = rope_angle(position, pair, head_dim, theta);
+            for (frequency, (cosine, sine)) in frequencies.iter().zip(pairs) {
+                let (c, s) = rope_turn(position, *frequency);
                 cosine.copy_from_slice(&c.to_le_bytes());
                 sine.copy_from_slice(&s.to_le_bytes());
             }

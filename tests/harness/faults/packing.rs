@@ -19,8 +19,8 @@ pub(super) const FAULTS: &[Entry] = &[
     (
         "angle-of-the-next-position",
         TABLES,
-        "rope_angle(position, pair, head_dim, theta)",
-        To("rope_angle(position + 1, pair, head_dim, theta)"),
+        "rope_turn(position, *frequency)",
+        To("rope_turn(position + 1, *frequency)"),
     ),
     (
         "tensor-size-not-checked",
