@@ -237,7 +237,7 @@ impl Builder {
 
     /// The lanes of `src` combined, in every lane.
     pub fn reduce(&mut self, op: ReduceOp, src: ValueId) -> ValueId {
-        let dst = self.value(Ty::F32);
+        let dst = self.value(op.ty());
         self.push(Inst::Reduce { dst, op, src });
         dst
     }

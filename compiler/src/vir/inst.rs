@@ -189,11 +189,11 @@ pub enum Inst {
     /// Combines lane j with lane j + h for h = lanes/2, lanes/4, .., 1 and puts lane 0 of the
     /// result in every lane.
     Reduce {
-        /// Result, f32.
+        /// Result, of the type of the operator.
         dst: ValueId,
         /// Operator.
         op: ReduceOp,
-        /// Operand, f32.
+        /// Operand, of the same type.
         src: ValueId,
     },
     /// Runs `body` for `var = begin, begin + 1, ..` below `end`.
@@ -285,6 +285,13 @@ impl Affine {
             Err(_) => {}
         }
         self
+    }
+
+    /// This expression plus another.
+    #[must_use]
+    pub fn sum(self, other: &Affine) -> Self {
+        let sum = self.offset(other.base);
+        other.terms.iter().fold(sum, |sum, (index, factor)| sum.plus(*index, *factor))
     }
 
     /// This expression plus a constant. Saturates: rule V-11 refuses such constants.

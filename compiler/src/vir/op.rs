@@ -129,6 +129,27 @@ pub enum ReduceOp {
     FAdd,
     /// f32 maximum by [`BinaryOp::FMax`], lower lane as first operand.
     FMax,
+    /// i32 sum, wrapping.
+    IAdd,
+    /// i32 signed maximum.
+    IMax,
+}
+
+impl ReduceOp {
+    /// What combines two lanes.
+    pub const fn of_lanes(self) -> BinaryOp {
+        match self {
+            ReduceOp::FAdd => BinaryOp::FAdd,
+            ReduceOp::FMax => BinaryOp::FMax,
+            ReduceOp::IAdd => BinaryOp::IAdd,
+            ReduceOp::IMax => BinaryOp::IMax,
+        }
+    }
+
+    /// The type of operand and result.
+    pub const fn ty(self) -> Ty {
+        self.of_lanes().ty()
+    }
 }
 
 impl UnaryOp {
@@ -241,4 +262,9 @@ words!(BinaryOp {
 });
 words!(ShiftOp { Shl = "shl", Shr = "shr", Sar = "sar" });
 words!(CompareOp { FLt = "flt", FGt = "fgt", ILt = "ilt", ILe = "ile" });
-words!(ReduceOp { FAdd = "reduce_fadd", FMax = "reduce_fmax" });
+words!(ReduceOp {
+    FAdd = "reduce_fadd",
+    FMax = "reduce_fmax",
+    IAdd = "reduce_iadd",
+    IMax = "reduce_imax",
+});

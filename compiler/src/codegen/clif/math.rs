@@ -1,6 +1,7 @@
 //! VIR operators to CLIF: the trees here are chosen so that Cranelift folds them to one
 //! instruction where the ISA has it, and mean the same bits where it has not.
 
+use super::constants::{F16_KEEP, F16_RESCALE};
 use super::{Emitter, clif_type};
 use crate::codegen::target::Isa;
 use crate::vir::{BinaryOp, CompareOp, ReduceOp, ShiftOp, Ty, UnaryOp, ValueId};
@@ -19,6 +20,10 @@ impl Emitter<'_, '_> {
 
     /// A constant of `ty` in every lane.
     pub(super) fn constant(&mut self, ty: Ty, bits: u32) -> Value {
+        self.kept_or(ty, bits, |emitter| emitter.made_constant(ty, bits))
+    }
+
+    fn made_constant(&mut self, ty: Ty, bits: u32) -> Value {
         let bits = if ty == Ty::Mask && bits != 0 { u32::MAX } else { bits };
         let bytes: Vec<u8> = [bits; 4].iter().flat_map(|l| l.to_le_bytes()).collect();
         let data = self.fb.func.dfg.constants.insert(ConstantData::from(bytes));
@@ -59,10 +64,10 @@ impl Emitter<'_, '_> {
     fn finite_f16_to_f32(&mut self, half: Value) -> Value {
         let high = self.shift(ShiftOp::Shl, half, 16);
         let spread = self.shift(ShiftOp::Sar, high, 3);
-        let keep = self.i32s(0x8fff_e000);
+        let keep = self.i32s(F16_KEEP);
         let bits = self.fb.ins().band(spread, keep);
         let scaled = self.cast(bits, types::F32X4);
-        let rescale = self.f32s(f32::from_bits(0x7780_0000));
+        let rescale = self.constant(Ty::F32, F16_RESCALE);
         self.fb.ins().fmul(scaled, rescale)
     }
 
@@ -163,10 +168,7 @@ impl Emitter<'_, '_> {
 
     /// Lanes j and j + 2, then j and j + 1, then lane 0 everywhere.
     pub(super) fn reduce(&mut self, op: ReduceOp, src: Value) -> Value {
-        let op = match op {
-            ReduceOp::FAdd => BinaryOp::FAdd,
-            ReduceOp::FMax => BinaryOp::FMax,
-        };
+        let op = op.of_lanes();
         let upper = self.permute(src, [2, 3, 2, 3]);
         let halves = self.binary(op, src, upper);
         let odd = self.permute(halves, [1, 1, 1, 1]);

@@ -4,9 +4,10 @@
 //! the kernel generator owns the schedule. Cranelift then neither hoists nor merges, so this
 //! file does the two things that pay: pointers are computed once for each loop that changes
 //! them (`address`), and constants are materialized where they are used (they become memory
-//! operands instead of long-lived registers).
+//! operands instead of long-lived registers), but for masks that a body uses often (`constants`).
 
 mod address;
+mod constants;
 mod dot;
 mod inst;
 mod math;
@@ -179,6 +180,7 @@ struct Emitter<'k, 'f> {
     bits: PossibleBits,
     dot_form: DotForm,
     dot_parts: DotParts,
+    kept: constants::KeptConstants,
 }
 
 impl<'k, 'f> Emitter<'k, 'f> {
@@ -195,6 +197,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
             bits: PossibleBits::of(kernel),
             dot_form: DotForm::of(isa, &*clif.isa),
             dot_parts: DotParts::default(),
+            kept: constants::KeptConstants::default(),
         }
     }
 
@@ -226,9 +229,11 @@ impl<'k, 'f> Emitter<'k, 'f> {
     fn scope(&mut self, body: &'k [Inst], var: Option<IndexId>) {
         self.enter_scope(body, var);
         self.dot_parts.enter_scope();
+        self.keep_constants(body);
         for inst in body {
             self.inst(inst);
         }
+        self.forget_constants();
         self.dot_parts.leave_scope();
         self.leave_scope();
     }

@@ -84,9 +84,9 @@ impl<'k> Verifier<'k> {
                 self.define_as(*dst, Ty::Mask);
             }
             Inst::Select { dst, mask, on, off } => self.check_select(*dst, *mask, *on, *off),
-            Inst::Reduce { dst, op: _, src } => {
-                self.operand(*src, Ty::F32);
-                self.define_as(*dst, Ty::F32);
+            Inst::Reduce { dst, op, src } => {
+                self.operand(*src, op.ty());
+                self.define_as(*dst, op.ty());
             }
             Inst::Loop { var, begin, end, carried, body } => {
                 self.check_loop(*var, [begin, end], carried, body);
