@@ -4,11 +4,14 @@ use crate::memory::{Available, Bound};
 use crate::packed::PackedError;
 use crate::source::{FilePlace, GgufWeights, Source, SourceError, Weights};
 use deepthin_compiler::codegen::clif::Clif;
+use deepthin_compiler::fir::{self, Formats, Graph};
+use deepthin_compiler::format::{self, Format};
 use deepthin_compiler::lower::{key_cache_bytes, padded_context, value_cache_bytes};
 use deepthin_compiler::pack::{PackError, PackedTensor, pack_watched, tables};
 use deepthin_compiler::pipeline::{CompileError, Lowered, jit_program, lower};
 use deepthin_compiler::plan::PlanOptions;
-use deepthin_compiler::weights::RandomWeights;
+use deepthin_compiler::quantize::{Importance, Requantized, Stored, TensorKey};
+use deepthin_compiler::weights::{RandomWeights, WeightSource};
 use deepthin_dsl::Model;
 use deepthin_dsl::model::{Activations, KvStorage};
 use deepthin_runtime::memory::{OutOfMemory, Region};
@@ -16,6 +19,7 @@ use deepthin_runtime::program::{Program, Regions};
 use deepthin_runtime::session::{Constants, RunError, Session};
 use deepthin_runtime::shown::Shown;
 use deepthin_runtime::tokenizer::Tokenizer;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,6 +92,18 @@ pub enum EngineError {
         /// The model.
         model: String,
     },
+    /// Weights that are in the layout of kernels already.
+    #[error("{}: found a packed file, expected a GGUF file that is not packed", Shown(.path))]
+    Packed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Codes of activations are multiplied with codes of weights, and there are none.
+    #[error(
+        "--activations q8: found no tensor that is stored as integer codes, expected f32 for this \
+         model"
+    )]
+    NoCodes,
     /// An option whose kernels do not exist yet.
     #[error("{flag} {value} is not there yet, expected {instead}")]
     NotYet {
@@ -158,6 +174,7 @@ pub struct Engine {
     threads: usize,
     compile_time: Duration,
     weight_bytes: u64,
+    activations: String,
     notices: Vec<String>,
 }
 
@@ -196,6 +213,7 @@ impl Engine {
         let Source { model, weights, .. } = source;
         let constants = Arc::new(constants(weights, &model, &lowered, threads, watch)?);
         let weight_bytes = lowered.plan.weight_bytes();
+        let activations = activations(&lowered.fused);
         Ok(Engine {
             model,
             tokenizer,
@@ -204,6 +222,7 @@ impl Engine {
             threads,
             compile_time,
             weight_bytes,
+            activations,
             notices,
         })
     }
@@ -231,6 +250,11 @@ impl Engine {
     /// Bytes of packed weights, each tensor once.
     pub fn weight_bytes(&self) -> u64 {
         self.weight_bytes
+    }
+
+    /// What weights are multiplied with: `q8(64)`, `f32`, or several kinds.
+    pub fn activations(&self) -> &str {
+        &self.activations
     }
 
     /// What the user should know, a line each.
@@ -265,7 +289,21 @@ pub fn lower_source(source: &Source, options: &RunOptions) -> Result<Lowered, En
     let context = options.context.unwrap_or(source.model.context);
     check_cache(&source.model, context, options.context.is_none())?;
     let lanes = 4; // of `Clif`, the one back end there is
-    Ok(lower(&source.model, &source.formats, &PlanOptions::new(lanes, context))?)
+    let mut model = source.model.clone();
+    model.storage.activations = options.activations.or(model.storage.activations);
+    if matches!(options.activations, Some(Activations::Q8 { .. })) && !source.formats.has_codes() {
+        return Err(EngineError::NoCodes);
+    }
+    Ok(lower(&model, &source.formats, &PlanOptions::new(lanes, context))?)
+}
+
+/// The kinds of activations that the products of a graph have, in words.
+pub fn activations(graph: &Graph) -> String {
+    let funcs = graph.blocks.iter().chain([&graph.head]);
+    let weights = funcs.flat_map(|func| func.weights.values());
+    let matrices = weights.filter(|weight| !weight.role.is_gain());
+    let kinds: BTreeSet<format::Activations> = matrices.map(|w| w.activations).collect();
+    kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 /// Threads where the user names none: the cores that this process may use.
@@ -286,10 +324,7 @@ fn refuse(options: &RunOptions) -> Result<(), EngineError> {
         Some(KvStorage::Q8) => return not_yet("--kv", "q8", "f32"),
         Some(KvStorage::F32) | None => {}
     }
-    match options.activations {
-        Some(Activations::Q8) => not_yet("--activations", "q8", "f32"),
-        Some(Activations::F32) | None => Ok(()),
-    }
+    Ok(())
 }
 
 /// What the user should know about how a model runs, a line each: above all where it does not run
@@ -297,10 +332,6 @@ fn refuse(options: &RunOptions) -> Result<(), EngineError> {
 pub fn notices(source: &Source, options: &RunOptions) -> Vec<String> {
     let mut notices = source.notices.clone();
     let Model { context, storage, .. } = &source.model;
-    if storage.activations != Activations::F32 && options.activations.is_none() {
-        let activations = storage.activations;
-        notices.push(format!("activations {activations} are not there yet: running with f32"));
-    }
     if storage.kv_cache != KvStorage::F32 && options.kv.is_none() {
         let kv = storage.kv_cache;
         notices.push(format!("a KV cache in {kv} is not there yet: running with f32"));
@@ -403,6 +434,50 @@ pub fn image(
         }
         Weights::None => Err(EngineError::NoWeights { model: model.name.clone() }),
     }
+}
+
+/// The packed weights of a lowered model whose formats are others than those of its source, and
+/// what became of each tensor. `watch` sees how many bytes, of how many, are done, and may stop.
+///
+/// # Errors
+/// As [`image`]; a packed file, which is in its layout already.
+pub fn requantized(
+    source: Source,
+    importance: &Importance,
+    lowered: &Lowered,
+    threads: usize,
+    watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<(Region, BTreeMap<TensorKey, Stored>), EngineError> {
+    let Source { model, formats, weights, .. } = source;
+    let mut image = Region::new("weights", lowered.plan.regions.image)?;
+    let mut pack = |weights: &dyn WeightSource, origin: String| {
+        let requantized = Requantized::new(weights, &formats, importance, threads);
+        let tensors = &lowered.plan.image;
+        let packed = pack_watched(tensors, &requantized, image.bytes_mut(), threads, watch);
+        packed.map(|()| requantized.stored()).map_err(|cause| match cause {
+            PackError::Stopped => EngineError::Stopped,
+            cause => EngineError::Pack { origin, cause },
+        })
+    };
+    let stored = match weights {
+        Weights::Gguf(weights) => {
+            let origin = Shown(weights.gguf().path()).to_string();
+            let stored = pack(&*weights, origin);
+            weights.finish().map_err(SourceError::from)?;
+            stored?
+        }
+        Weights::Random(seed) => {
+            let whole = Formats::uniform(model.depth, Format::F32, Format::F32);
+            let graph = fir::build(&model, &whole).map_err(CompileError::from)?;
+            let weights = RandomWeights::new(&graph, seed).on_threads(threads);
+            pack(&weights, format!("random weights {seed}"))?
+        }
+        Weights::Packed(packed) => {
+            return Err(EngineError::Packed { path: packed.gguf().path().to_path_buf() });
+        }
+        Weights::None => return Err(EngineError::NoWeights { model: model.name }),
+    };
+    Ok((image, stored))
 }
 
 /// Packs a file's weights. Whether the file could be read, and stayed as it was, is asked before

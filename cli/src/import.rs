@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use deepthin_compiler::fir::{Formats, Role};
-use deepthin_compiler::format::Format;
-use deepthin_dsl::model::TensorStorage;
+use deepthin_compiler::format::{self, Codes, Format, Scale};
+use deepthin_dsl::model::{Group, TensorStorage};
 use deepthin_dsl::{Model, print};
 use deepthin_runtime::gguf::Gguf;
 
@@ -79,14 +79,17 @@ fn storage(model: &mut Model, formats: &Formats) -> Vec<String> {
         distinct.sort_unstable();
         distinct.dedup();
         let (said, exact) = match distinct.as_slice() {
-            [one] => (Some(nearest(*one)), *one != Format::Q4_1),
+            [one] => {
+                let is_file = one.codes().is_some_and(|codes| codes.scale == Scale::F16);
+                (Some(nearest(*one)), !is_file)
+            }
             _ => (None, false),
         };
         if !exact {
-            let list: Vec<&str> = distinct.iter().map(|f| f.name()).collect();
+            let list: Vec<String> = distinct.iter().map(ToString::to_string).collect();
             unsaid.push(format!(
-                "{name} are stored as {}, which a description cannot say yet; with --weights the \
-                 file's storage holds",
+                "{name} are stored as {}, which a description cannot say; with --weights the file's \
+                 storage holds",
                 list.join(" and ")
             ));
         }
@@ -109,13 +112,20 @@ fn storage(model: &mut Model, formats: &Formats) -> Vec<String> {
     unsaid
 }
 
-/// A format as a description says it, or the one of nearest size.
-const fn nearest(format: Format) -> TensorStorage {
-    match format {
-        Format::F32 => TensorStorage::F32,
-        Format::F16 => TensorStorage::F16,
-        Format::Bf16 => TensorStorage::Bf16,
-        Format::Q8_0 => TensorStorage::Q8 { group: 32 },
-        Format::Q4_0 | Format::Q4_1 => TensorStorage::Q4 { group: 32 },
-    }
+/// A format as a description says it, or the one of our own that is nearest to a file's.
+pub(crate) fn nearest(format: Format) -> TensorStorage {
+    let Codes { bits, group, minimum, .. } = match format {
+        Format::F32 => return TensorStorage::F32,
+        Format::F16 => return TensorStorage::F16,
+        Format::Bf16 => return TensorStorage::Bf16,
+        Format::Codes(codes) => codes,
+    };
+    let group = match group {
+        format::Group::Of32 => Group::Of(32),
+        format::Group::Of64 => Group::Of(64),
+        format::Group::Of96 => Group::Of(96),
+        format::Group::Of192 => Group::Of(192),
+        format::Group::Row => Group::Row,
+    };
+    TensorStorage::Codes { bits: bits.count(), group, minimum }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use deepthin_compiler::codegen::clif::Clif;
 use deepthin_compiler::codegen::{Backend, CodegenError, host, jit};
-use deepthin_compiler::fir::{Formats, Role};
+use deepthin_compiler::fir::{Formats, Graph, Role};
 use deepthin_compiler::lower::padded_context;
 use deepthin_compiler::pack::PackedTensor;
 use deepthin_compiler::pipeline::{self, CompileError, Lowered};
@@ -15,7 +15,7 @@ use deepthin_dsl::model::Sharing;
 use deepthin_runtime::tokenizer::Tokenizer;
 use serde::Serialize;
 
-use crate::engine::{EngineError, RunOptions, default_threads, lower_source};
+use crate::engine::{EngineError, RunOptions, activations, default_threads, lower_source};
 use crate::source::{Source, Weights};
 
 /// What a model needs. As JSON it has these keys in this order.
@@ -90,15 +90,15 @@ pub struct Shape {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Storage {
     /// Matrices of the stored blocks, counted by format.
-    pub blocks: BTreeMap<&'static str, usize>,
+    pub blocks: BTreeMap<String, usize>,
     /// The embedding table.
-    pub embeddings: &'static str,
+    pub embeddings: String,
     /// The head.
-    pub head: &'static str,
+    pub head: String,
     /// Keys and values.
     pub kv_cache: &'static str,
-    /// Activations.
-    pub activations: &'static str,
+    /// What weights are multiplied with.
+    pub activations: String,
     /// Whether the weights' file is packed: mapped as it lies.
     pub packed: bool,
 }
@@ -210,7 +210,7 @@ impl Info {
                 sharing: sharing(&model.sharing),
             },
             shape: shape(model, plan.options.context),
-            storage: storage(source),
+            storage: storage(source, &lowered.fused),
             tokenizer: vocabulary(source),
             flops: flops(model),
             bytes: bytes(plan, &model.schedule()),
@@ -271,21 +271,22 @@ fn shape(model: &Model, context: u32) -> Shape {
     }
 }
 
-fn storage(source: &Source) -> Storage {
+fn storage(source: &Source, graph: &Graph) -> Storage {
     let (tied, formats): (bool, &Formats) = (source.model.tied, &source.formats);
     let mut blocks = BTreeMap::new();
     for block in (0..).map_while(|block| formats.block(block)) {
         for format in Role::BLOCK_MATRICES.into_iter().filter_map(|role| block.get(role)) {
-            *blocks.entry(format.name()).or_insert(0) += 1;
+            *blocks.entry(format.to_string()).or_insert(0) += 1;
         }
     }
-    let whole = |role| formats.get(None, role).map_or("f32", |format| format.name());
+    let whole =
+        |role| formats.get(None, role).map_or("f32".to_owned(), |format| format.to_string());
     Storage {
         blocks,
         embeddings: whole(Role::TokenEmbedding),
         head: whole(if tied { Role::TokenEmbedding } else { Role::Output }),
         kv_cache: "f32",
-        activations: "f32",
+        activations: activations(graph),
         packed: matches!(source.weights, Weights::Packed(_)),
     }
 }

@@ -59,6 +59,7 @@
 //! its types.
 
 pub mod bench;
+pub mod calibrate;
 pub mod catalog;
 pub mod chat;
 pub mod codec;
@@ -73,5 +74,6 @@ pub mod info;
 pub mod memory;
 pub mod packed;
 pub mod perplexity;
+pub mod quantize;
 pub mod source;
 pub mod verify;

@@ -1,4 +1,4 @@
-//! Rows of weights to and from their storage formats, byte for byte as GGUF lays them out.
+//! Rows of weights to and from their storage formats, byte for byte as files lay them out.
 //!
 //! Reading is normative (`specs/numerics.md`); writing is a simple rounding quantizer for random
 //! and test weights. In both the scale is rounded to its stored precision first, and the codes
@@ -7,7 +7,8 @@
 use half::{bf16, f16};
 use thiserror::Error;
 
-use crate::format::Format;
+use crate::codes::{self, Block};
+use crate::format::{BLOCK, Codes, Format, Scale};
 
 /// A row whose length its format's groups do not divide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -19,45 +20,48 @@ pub struct RowError {
     pub length: usize,
     /// `elements` or `bytes`.
     pub unit: &'static str,
-    /// Length of a group in the same unit.
+    /// Length of a group in the same unit; of the least, where a row is one group.
     pub group: usize,
 }
 
-/// The f32 weights that stored bytes mean, whole groups of them.
+/// The f32 weights that the stored bytes of a row mean.
 ///
 /// # Errors
 /// Bytes that are no whole number of groups.
 pub fn dequantize_row(format: Format, bytes: &[u8]) -> Result<Vec<f32>, RowError> {
-    let group = format.group_bytes();
-    check(format, bytes.len(), "bytes", group)?;
-    let mut row = Vec::with_capacity(bytes.len() / group * format.group());
-    for bytes in bytes.chunks_exact(group) {
-        dequantize_group(format, bytes, &mut row);
+    let Some(columns) = format.columns(bytes.len()) else {
+        let group = format.group_bytes(BLOCK);
+        return Err(RowError { format, length: bytes.len(), unit: "bytes", group });
+    };
+    let mut row = Vec::with_capacity(columns);
+    for group in bytes.chunks_exact(format.group_bytes(columns)) {
+        dequantize_group(format, group, &mut row);
     }
     Ok(row)
 }
 
 /// The bytes of a row in a format, by rounding to nearest. Weights are finite; magnitudes beyond
-/// the format's range saturate in the quantized formats.
+/// the format's range saturate in the formats of codes.
 ///
 /// # Errors
 /// Elements that are no whole number of groups.
 pub fn quantize_row(format: Format, row: &[f32]) -> Result<Vec<u8>, RowError> {
-    let group = format.group();
-    check(format, row.len(), "elements", group)?;
-    let mut bytes = Vec::with_capacity(row.len() / group * format.group_bytes());
-    for weights in row.chunks_exact(group) {
-        quantize_group(format, weights, &mut bytes);
+    let Some(length) = format.row_bytes(row.len()) else {
+        let group = format.group(BLOCK);
+        return Err(RowError { format, length: row.len(), unit: "elements", group });
+    };
+    let mut bytes = Vec::with_capacity(length);
+    match format {
+        Format::F32 => row.iter().for_each(|w| bytes.extend(w.to_le_bytes())),
+        Format::F16 => row.iter().for_each(|w| bytes.extend(f16::from_f32(*w).to_le_bytes())),
+        Format::Bf16 => row.iter().for_each(|w| bytes.extend(bf16::from_f32(*w).to_le_bytes())),
+        Format::Codes(codes) => {
+            for group in row.chunks_exact(codes.group.elements(row.len())) {
+                quantize_group(codes, group, &mut bytes);
+            }
+        }
     }
     Ok(bytes)
-}
-
-fn check(format: Format, length: usize, unit: &'static str, group: usize) -> Result<(), RowError> {
-    if length.is_multiple_of(group) {
-        Ok(())
-    } else {
-        Err(RowError { format, length, unit, group })
-    }
 }
 
 fn dequantize_group(format: Format, bytes: &[u8], row: &mut Vec<f32>) {
@@ -65,53 +69,122 @@ fn dequantize_group(format: Format, bytes: &[u8], row: &mut Vec<f32>) {
         (Format::F32, &[a, b, c, d]) => row.push(f32::from_le_bytes([a, b, c, d])),
         (Format::F16, &[a, b]) => row.push(f16::from_le_bytes([a, b]).to_f32()),
         (Format::Bf16, &[a, b]) => row.push(bf16::from_le_bytes([a, b]).to_f32()),
-        (Format::Q8_0, [a, b, codes @ ..]) => {
-            let d = f16::from_le_bytes([*a, *b]).to_f32();
-            row.extend(codes.iter().map(|q| d * f32::from(q.cast_signed())));
+        (Format::Codes(codes), _) => {
+            let StoredGroup { scale, minimum, codes: all } = StoredGroup::read(codes, bytes);
+            row.extend(all.into_iter().map(|q| codes.weight(q, scale, minimum)));
         }
-        (Format::Q4_0, [a, b, nibbles @ ..]) => {
-            let d = f16::from_le_bytes([*a, *b]).to_f32();
-            row.extend(codes_of(nibbles).map(|q| d * (f32::from(q) - 8.0)));
-        }
-        (Format::Q4_1, [a, b, c, e, nibbles @ ..]) => {
-            let d = f16::from_le_bytes([*a, *b]).to_f32();
-            let m = f16::from_le_bytes([*c, *e]).to_f32();
-            row.extend(codes_of(nibbles).map(|q| f32::from(q).mul_add(d, m)));
-        }
-        (Format::F32 | Format::F16 | Format::Bf16, _)
-        | (Format::Q8_0 | Format::Q4_0 | Format::Q4_1, _) => {
+        (Format::F32 | Format::F16 | Format::Bf16, _) => {
             unreachable!("chunks are exactly `Format::group_bytes` long")
         }
     }
 }
 
-/// The 4-bit codes of a group in element order: all low nibbles, then all high ones.
-fn codes_of(nibbles: &[u8]) -> impl Iterator<Item = u8> {
-    nibbles.iter().map(|byte| byte & 15).chain(nibbles.iter().map(|byte| byte >> 4))
+/// A group of a row as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredGroup {
+    /// d.
+    pub scale: f32,
+    /// m; 0 where there is none.
+    pub minimum: f32,
+    /// Unpacked codes: symmetric ones are around their bias.
+    pub codes: Vec<u8>,
 }
 
-fn quantize_group(format: Format, weights: &[f32], bytes: &mut Vec<u8>) {
-    match format {
-        Format::F32 => weights.iter().for_each(|w| bytes.extend(w.to_le_bytes())),
-        Format::F16 => weights.iter().for_each(|w| bytes.extend(f16::from_f32(*w).to_le_bytes())),
-        Format::Bf16 => weights.iter().for_each(|w| bytes.extend(bf16::from_f32(*w).to_le_bytes())),
-        Format::Q8_0 => {
-            let d = push_f16(bytes, extreme(weights).abs() / 127.0);
-            let codes = weights.iter().map(|w| code(*w, 0.0, d, -127.0, 127.0));
-            bytes.extend(codes.map(|q| q.cast_unsigned()));
+impl StoredGroup {
+    /// The group that `bytes` are; what is missing counts as 0.
+    fn read(codes: Codes, bytes: &[u8]) -> Self {
+        let half = |at: usize| {
+            let half = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
+            codes.scale.read(half.copied().unwrap_or_default())
+        };
+        let blocks = bytes.get(codes.head_bytes()..).unwrap_or_default();
+        StoredGroup {
+            scale: half(0),
+            minimum: if codes.minimum { half(2) } else { 0.0 },
+            codes: blocks
+                .chunks_exact(codes.bits.block_bytes())
+                .flat_map(|block| codes::unpack(codes, block))
+                .collect(),
         }
-        Format::Q4_0 => {
-            // The weight of greatest magnitude gets code -8, which has no positive counterpart.
-            let d = push_f16(bytes, extreme(weights) / -8.0);
-            push_nibbles(bytes, weights.iter().map(|w| code(*w, 0.0, d, -8.0, 7.0) + 8));
+    }
+}
+
+/// The groups of a stored row of codes.
+///
+/// # Errors
+/// Bytes that are no whole number of groups.
+pub fn stored_groups(codes: Codes, bytes: &[u8]) -> Result<Vec<StoredGroup>, RowError> {
+    let format = Format::Codes(codes);
+    let columns = format.columns(bytes.len()).ok_or(RowError {
+        format,
+        length: bytes.len(),
+        unit: "bytes",
+        group: format.group_bytes(BLOCK),
+    })?;
+    let groups = bytes.chunks_exact(format.group_bytes(columns));
+    Ok(groups.map(|group| StoredGroup::read(codes, group)).collect())
+}
+
+impl Scale {
+    /// The value of a stored scale or minimum.
+    pub fn read(self, bytes: [u8; 2]) -> f32 {
+        match self {
+            Scale::F16 => f16::from_le_bytes(bytes).to_f32(),
+            Scale::Bf16 => bf16::from_le_bytes(bytes).to_f32(),
         }
-        Format::Q4_1 => {
-            let least = weights.iter().copied().fold(f32::INFINITY, f32::min);
-            let most = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let d = push_f16(bytes, (most - least) / 15.0);
-            let m = push_f16(bytes, least);
-            push_nibbles(bytes, weights.iter().map(|w| code(*w, m, d, 0.0, 15.0)));
+    }
+
+    /// The nearest finite scale that can be stored.
+    pub fn write(self, scale: f32) -> [u8; 2] {
+        match self {
+            Scale::F16 => {
+                f16::from_f32(scale.clamp(f16::MIN.to_f32(), f16::MAX.to_f32())).to_le_bytes()
+            }
+            Scale::Bf16 => {
+                bf16::from_f32(scale.clamp(bf16::MIN.to_f32(), bf16::MAX.to_f32())).to_le_bytes()
+            }
         }
+    }
+}
+
+impl Codes {
+    /// The weight of unpacked code `q` of a group with scale `d` and minimum `m`: one rounding.
+    pub fn weight(self, q: u8, d: f32, m: f32) -> f32 {
+        if self.minimum {
+            f32::from(q).mul_add(d, m)
+        } else {
+            d * (f32::from(q) - f32::from(self.bias()))
+        }
+    }
+}
+
+fn quantize_group(codes: Codes, weights: &[f32], bytes: &mut Vec<u8>) {
+    let most = f32::from(codes.bits.most());
+    let bias = f32::from(codes.bias());
+    let (scale, least) = if codes.minimum {
+        let least = weights.iter().copied().fold(f32::INFINITY, f32::min);
+        let most_weight = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        ((most_weight - least) / most, least)
+    } else if codes.bits.count() == 8 {
+        (extreme(weights).abs() / 127.0, 0.0)
+    } else {
+        // The weight of greatest magnitude gets the least code, which has no positive counterpart.
+        (extreme(weights) / -bias, 0.0)
+    };
+    let stored = codes.scale.write(scale);
+    bytes.extend(stored);
+    let d = codes.scale.read(stored);
+    let mut m = 0.0;
+    if codes.minimum {
+        let stored = codes.scale.write(least);
+        bytes.extend(stored);
+        m = codes.scale.read(stored);
+    }
+    // -128 stays unused, so that codes are symmetric.
+    let lowest = if codes.bits.count() == 8 && !codes.minimum { 1.0 } else { 0.0 };
+    for weights in weights.as_chunks::<BLOCK>().0 {
+        let block: Block = weights.map(|w| code(w, m, d, bias, lowest..=most));
+        codes::pack(codes, &block, bytes);
     }
 }
 
@@ -120,29 +193,17 @@ fn extreme(weights: &[f32]) -> f32 {
     weights.iter().copied().fold(0.0, |best: f32, w| if w.abs() > best.abs() { w } else { best })
 }
 
-/// Appends a scale as f16, saturating, and returns the value that will be read.
-fn push_f16(bytes: &mut Vec<u8>, scale: f32) -> f32 {
-    let stored = f16::from_f32(scale.clamp(f16::MIN.to_f32(), f16::MAX.to_f32()));
-    bytes.extend(stored.to_le_bytes());
-    stored.to_f32()
-}
-
-/// `(w - m) / d` rounded half to even and clamped; 0 (or the bound next to it) where d is 0.
-#[expect(clippy::cast_possible_truncation, reason = "clamped to the range of a code before")]
-fn code(w: f32, m: f32, d: f32, lo: f32, hi: f32) -> i8 {
+/// `(w - m) / d + bias` rounded half to even and clamped to `range`; the bias where d is 0.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to the range of a code before"
+)]
+fn code(w: f32, m: f32, d: f32, bias: f32, range: std::ops::RangeInclusive<f32>) -> u8 {
     // 1.5 * 2^23: behind the sum with it, a float of this size has no fraction. It is what rounds
     // on processors without an instruction for it.
     const WHOLE: f32 = 12_582_912.0;
     let q = if d == 0.0 { 0.0 } else { (w - m) / d };
-    (q.clamp(lo, hi) + WHOLE - WHOLE) as i8
-}
-
-/// Appends 32 codes of 4 bits as 16 bytes: element j low and element j + 16 high in byte j.
-fn push_nibbles(bytes: &mut Vec<u8>, codes: impl Iterator<Item = i8>) {
-    let mut group = [0_u8; 32];
-    for (slot, code) in group.iter_mut().zip(codes) {
-        *slot = code.cast_unsigned();
-    }
-    let (low, high) = group.split_at(16);
-    bytes.extend(low.iter().zip(high).map(|(low, high)| low | (high << 4)));
+    let nearest = q.clamp(range.start() - bias, range.end() - bias) + WHOLE - WHOLE;
+    (nearest + bias) as u8
 }

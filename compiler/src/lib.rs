@@ -41,6 +41,7 @@
 //! ```
 
 pub mod codegen;
+pub mod codes;
 pub mod dequant;
 pub mod fir;
 pub mod format;
@@ -53,6 +54,7 @@ pub mod pack;
 mod parts;
 pub mod pipeline;
 pub mod plan;
+pub mod quantize;
 pub mod text;
 pub mod vir;
 pub mod weights;

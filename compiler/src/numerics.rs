@@ -4,6 +4,8 @@
 //! tests hold both against each other with `==`. Nothing here is written for speed. `mul_add` is
 //! the fused `fma`; every other operation rounds on its own, and no order may be changed.
 
+use crate::dequant::StoredGroup;
+use crate::format::Codes;
 use std::f32::consts::LOG2_E;
 
 /// Virtual lanes of a reduction across a row.
@@ -13,6 +15,8 @@ pub const CHUNK: usize = 64;
 
 /// 1.5 * 2^23: adding it rounds to an integer in the low bits.
 pub(crate) const MAGIC: f32 = 12_582_912.0;
+/// The least magnitude that is quantized.
+pub(crate) const LEAST_QUANTIZED: f32 = f32::from_bits((127 - 100) << 23);
 /// Below, e^x is 0 in f32; above, infinity.
 pub(crate) const EXP_CLAMP: (f32, f32) = (-104.0, 89.0);
 /// The high part of ln 2: its product with an exponent is exact.
@@ -91,6 +95,64 @@ pub fn rms_norm(x: &[f32], gain: &[f32], eps: f32) -> Vec<f32> {
 /// The sum of `w[k] * x[k]` by fma in ascending k from +0.0.
 pub fn dot(w: &[f32], x: &[f32]) -> f32 {
     w.iter().zip(x).fold(0.0, |acc, (w, x)| w.mul_add(*x, acc))
+}
+
+/// A vector of activations as codes of 8 bits in groups.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quantized {
+    /// -127 to 127, one for each element.
+    pub codes: Vec<i8>,
+    /// One for each group.
+    pub scales: Vec<f32>,
+}
+
+/// Codes of `x` in groups of `group` elements: the scale is the greatest magnitude by 127, and
+/// magnitudes below 2^-100 are 0. A group that is not finite has NaN for its scale and codes 0.
+pub fn quantize(x: &[f32], group: usize) -> Quantized {
+    let mut quantized = Quantized { codes: Vec::with_capacity(x.len()), scales: Vec::new() };
+    for group in x.chunks(group.max(1)) {
+        let bits = group.iter().map(|x| x.to_bits() & 0x7fff_ffff).max().unwrap_or(0);
+        let most = f32::from_bits(bits);
+        if !most.is_finite() {
+            quantized.scales.push(f32::NAN);
+            quantized.codes.extend(group.iter().map(|_| 0));
+            continue;
+        }
+        let inverse = if most < LEAST_QUANTIZED { 0.0 } else { 127.0 / most };
+        quantized.scales.push(most / 127.0);
+        quantized.codes.extend(group.iter().map(|x| rounded(x * inverse)));
+    }
+    quantized
+}
+
+/// The nearest integer of -127 to 127, ties to even.
+#[expect(clippy::cast_possible_truncation, reason = "an integer within the range")]
+fn rounded(x: f32) -> i8 {
+    (max(-127.0, min(127.0, x)) + MAGIC - MAGIC) as i8
+}
+
+/// The product of a stored row of codes with quantized activations, piece by piece of `piece`
+/// columns: an exact sum of codes, then `acc = fma(sum, d * dx, acc)`, and where groups have a
+/// minimum `acc = fma(m, dx * sum of x's codes, acc)`.
+pub fn dot_codes(codes: Codes, w: &[StoredGroup], x: &Quantized, piece: usize) -> f32 {
+    let columns = x.codes.len();
+    let own = columns / w.len().max(1);
+    let theirs = columns / x.scales.len().max(1);
+    let mut acc = 0.0_f32;
+    for start in (0..columns).step_by(piece.max(1)) {
+        let group = &w[start / own];
+        let end = start + piece;
+        let x_codes = x.codes[start..end].iter().map(|code| i32::from(*code));
+        let w_codes = group.codes[start % own..][..piece].iter();
+        let bias = i32::from(codes.bias());
+        let products = w_codes.zip(x_codes.clone()).map(|(w, x)| (i32::from(*w) - bias) * x);
+        let dx = x.scales[start / theirs];
+        acc = (products.sum::<i32>() as f32).mul_add(group.scale * dx, acc);
+        if codes.minimum {
+            acc = group.minimum.mul_add(dx * x_codes.sum::<i32>() as f32, acc);
+        }
+    }
+    acc
 }
 
 /// Cosine and sine of pair `pair` of a head at `position`: the angle

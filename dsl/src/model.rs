@@ -67,8 +67,9 @@ pub struct Storage {
     pub embeddings: TensorStorage,
     /// Keys and values of past positions.
     pub kv_cache: KvStorage,
-    /// What a matrix product multiplies the weights with.
-    pub activations: Activations,
+    /// What a matrix product multiplies weights of codes with; `None` is what their storage asks
+    /// for: `q8` where there are codes.
+    pub activations: Option<Activations>,
 }
 
 /// Storage of a weight matrix. `group` consecutive elements of a row share a scale.
@@ -80,16 +81,37 @@ pub enum TensorStorage {
     F16,
     /// bfloat16.
     Bf16,
-    /// 8-bit codes, one scale a group, symmetric.
-    Q8 {
+    /// Integer codes, with a scale for each group.
+    Codes {
+        /// Bits of a code: 4, 6 or 8.
+        bits: u32,
         /// Elements that share a scale.
-        group: u32,
+        group: Group,
+        /// Whether each group has a minimum beside its scale; else codes are symmetric.
+        minimum: bool,
     },
-    /// 4-bit codes, one scale a group, symmetric.
-    Q4 {
-        /// Elements that share a scale.
-        group: u32,
-    },
+}
+
+/// Elements of a row that share a scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// So many: 32, 64, 96 or 192.
+    Of(u32),
+    /// The whole row.
+    Row,
+}
+
+impl Group {
+    /// Sizes that a group may have beside that of a row.
+    pub const SIZES: [u32; 4] = [32, 64, 96, 192];
+
+    /// Whether rows of `columns` elements are whole groups, which are whole blocks of 32.
+    pub const fn divides(self, columns: u32) -> bool {
+        match self {
+            Group::Of(size) => size > 0 && columns.is_multiple_of(size),
+            Group::Row => columns.is_multiple_of(32),
+        }
+    }
 }
 
 /// Storage of the KV cache.
@@ -109,7 +131,11 @@ pub enum Activations {
     /// IEEE single.
     F32,
     /// Quantized to 8 bits by group.
-    Q8,
+    Q8 {
+        /// Elements that share a scale; `None` is 64 where that divides the columns of a matrix,
+        /// else 32.
+        group: Option<Group>,
+    },
 }
 
 /// Parameter counts of a model, as scalars.
@@ -174,8 +200,19 @@ impl fmt::Display for TensorStorage {
             TensorStorage::F32 => f.write_str("f32"),
             TensorStorage::F16 => f.write_str("f16"),
             TensorStorage::Bf16 => f.write_str("bf16"),
-            TensorStorage::Q8 { group } => write!(f, "q8(group: {group})"),
-            TensorStorage::Q4 { group } => write!(f, "q4(group: {group})"),
+            TensorStorage::Codes { bits, group, minimum } => {
+                let minimum = if *minimum { "m" } else { "" };
+                write!(f, "q{bits}{minimum}(group: {group})")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Group::Of(size) => write!(f, "{size}"),
+            Group::Row => f.write_str("row"),
         }
     }
 }
@@ -192,9 +229,10 @@ impl fmt::Display for KvStorage {
 
 impl fmt::Display for Activations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Activations::F32 => "f32",
-            Activations::Q8 => "q8",
-        })
+        match self {
+            Activations::F32 => f.write_str("f32"),
+            Activations::Q8 { group: None } => f.write_str("q8"),
+            Activations::Q8 { group: Some(group) } => write!(f, "q8(group: {group})"),
+        }
     }
 }

@@ -5,7 +5,7 @@ use crate::model::{Model, Sharing};
 use crate::number::{group_digits, grouped};
 
 /// A model as text that [`parse`](crate::parse) reads back to an equal model. Nothing is left
-/// to a default, and a derived model stands alone.
+/// to a default but activations that follow the storage, and a derived model stands alone.
 pub fn print(model: &Model) -> String {
     let Model { name, vocab, context, width, depth, block, tied, sharing, storage } = model;
     let count = |key, n: u32| Item::entry(key, grouped(n.into()));
@@ -21,12 +21,14 @@ pub fn print(model: &Model) -> String {
         ),
         Item::entry("ffn", format!("swiglu(hidden: {})", grouped(block.ffn_hidden.into()))),
     ];
-    let tensors = vec![
+    let mut tensors = vec![
         Item::entry("blocks", storage.blocks.to_string()),
         Item::entry("embeddings", storage.embeddings.to_string()),
         Item::entry("kv_cache", storage.kv_cache.to_string()),
-        Item::entry("activations", storage.activations.to_string()),
     ];
+    if let Some(activations) = storage.activations {
+        tensors.push(Item::entry("activations", activations.to_string()));
+    }
     let embeddings = Item::entry("embeddings", if *tied { "tied" } else { "untied" });
     let body = vec![
         count("vocab", *vocab),

@@ -58,7 +58,8 @@ pub(crate) struct ModelArgs {
           allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub(crate) context: Option<u32>,
 
-    /// Number format of activations, in place of the description's
+    /// Number format of activations, in place of the description's [default: q8 where weights are
+    /// stored as integer codes]
     #[arg(long, value_name = "FORMAT", help_heading = RUNNING)]
     pub(crate) activations: Option<Activations>,
 
@@ -97,7 +98,7 @@ const RUNNING: &str = "How to run";
 pub(crate) enum Activations {
     /// 32-bit floats
     F32,
-    /// 8-bit integers with a scale for each group (not there yet)
+    /// 8-bit integers with a scale for each group, where weights are integers too
     Q8,
 }
 
@@ -128,7 +129,7 @@ impl Activations {
     pub(crate) fn of_model(self) -> dsl::Activations {
         match self {
             Activations::F32 => dsl::Activations::F32,
-            Activations::Q8 => dsl::Activations::Q8,
+            Activations::Q8 => dsl::Activations::Q8 { group: None },
         }
     }
 }

@@ -232,6 +232,12 @@ impl From<EngineError> for Failure {
             }
             EngineError::NoWeights { .. } => Failure::new(Exit::Usage, error)
                 .fix("give it weights with --weights FILE.gguf, or draw some with --random SEED"),
+            EngineError::Packed { .. } => {
+                Failure::new(Exit::Usage, error).fix("quantize the file that it was made from")
+            }
+            EngineError::NoCodes => {
+                Failure::new(Exit::Usage, error).fix("leave out --activations, or take f32")
+            }
             EngineError::NotYet { flag, .. } => {
                 let exit = if flag == "--isa" { Exit::HostFeature } else { Exit::Usage };
                 Failure::new(exit, error).fix(format!("leave out {flag}"))

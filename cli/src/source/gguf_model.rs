@@ -2,7 +2,7 @@
 
 use super::SourceError;
 use deepthin_dsl::Model;
-use deepthin_dsl::model::{Activations, Block, KvStorage, Sharing, Storage, TensorStorage};
+use deepthin_dsl::model::{Block, KvStorage, Sharing, Storage, TensorStorage};
 use deepthin_runtime::gguf::{Gguf, GgufError, Value};
 use deepthin_runtime::shown::{Quoted, Shown};
 use std::fmt::Write;
@@ -159,7 +159,7 @@ impl GgufModel {
                 blocks: TensorStorage::F32,
                 embeddings: TensorStorage::F32,
                 kv_cache: KvStorage::F32,
-                activations: Activations::F32,
+                activations: None,
             },
         };
         // The description's checks are the one place that knows what a model may be.

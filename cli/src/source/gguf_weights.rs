@@ -100,7 +100,7 @@ impl GgufWeights {
         };
         let columns = usize::try_from(info.columns()).ok()?;
         let row_bytes = u64::try_from(stored.row_bytes(columns)?).ok()?;
-        let group = u64::from(group) * u64::try_from(stored.group_bytes()).ok()?;
+        let group = u64::from(group) * u64::try_from(stored.group_bytes(columns)).ok()?;
         let offset = info.offset + u64::from(row) * row_bytes + group;
         Some(FilePlace { tensor: info.name.clone(), row, offset })
     }
@@ -124,7 +124,7 @@ impl GgufWeights {
             }
             (r, c) => return Err(fail(format!("[{r}, {c}]"))),
         }
-        if role.is_gain() && format(tensor.kind).is_none_or(|format| format.group() > 1) {
+        if role.is_gain() && format(tensor.kind).is_none_or(|format| format.codes().is_some()) {
             let path = self.gguf.path().to_path_buf();
             let problem = format!(
                 "tensor `{name}`: found a gain stored as {}, expected F32, F16 or BF16",
@@ -244,7 +244,7 @@ fn widen(format: Format, bytes: Vec<u8>) -> Vec<u8> {
         Format::Bf16 => {
             halves().flat_map(|b| bf16::from_le_bytes(*b).to_f32().to_le_bytes()).collect()
         }
-        Format::F32 | Format::Q8_0 | Format::Q4_0 | Format::Q4_1 => bytes,
+        Format::F32 | Format::Codes(_) => bytes,
     }
 }
 

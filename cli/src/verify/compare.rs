@@ -2,10 +2,16 @@
 
 use deepthin_compiler::vir::{BufferId, Elem, Inst, Kernel};
 
-/// The element of each buffer, where all accesses of the kernel agree on one.
+/// The element of each buffer, where all accesses of the kernel agree on one; of one that is
+/// written, where all stores do: a kernel may look at the bits of floats that it has stored.
 pub fn elements(kernel: &Kernel) -> Vec<Option<Elem>> {
-    let only = |elems: Vec<Elem>| if let [elem] = elems[..] { Some(elem) } else { None };
-    accessed(kernel).into_iter().map(only).collect()
+    let only = |elems: &[Elem]| if let [elem] = *elems { Some(elem) } else { None };
+    let stored = accessed(kernel, |inst| matches!(inst, Inst::Store { .. }));
+    let all = accessed(kernel, |_| true);
+    let of = |(stored, all): (&Vec<Elem>, &Vec<Elem>)| {
+        only(if stored.is_empty() { all } else { stored })
+    };
+    stored.iter().zip(&all).map(of).collect()
 }
 
 /// The element in which a text shows each buffer: the one that all accesses agree on; else bytes
@@ -16,13 +22,13 @@ pub fn shown_elements(kernel: &Kernel) -> Vec<Elem> {
         _ if elems.contains(&Elem::S8) => Elem::S8,
         _ => Elem::U16,
     };
-    accessed(kernel).into_iter().map(shown).collect()
+    accessed(kernel, |_| true).into_iter().map(shown).collect()
 }
 
-/// The elements by which each buffer is accessed.
-fn accessed(kernel: &Kernel) -> Vec<Vec<Elem>> {
+/// The elements by which each buffer is accessed by the instructions looked for.
+fn accessed(kernel: &Kernel, is_wanted: fn(&Inst) -> bool) -> Vec<Vec<Elem>> {
     let mut found: Vec<Vec<Elem>> = vec![Vec::new(); kernel.buffers.len()];
-    collect(&kernel.body, &mut |buffer: BufferId, elem| {
+    collect(&kernel.body, is_wanted, &mut |buffer: BufferId, elem| {
         if let Some(elems) = found.get_mut(buffer.0 as usize)
             && !elems.contains(&elem)
         {
@@ -32,12 +38,12 @@ fn accessed(kernel: &Kernel) -> Vec<Vec<Elem>> {
     found
 }
 
-fn collect(body: &[Inst], see: &mut impl FnMut(BufferId, Elem)) {
+fn collect(body: &[Inst], is_wanted: fn(&Inst) -> bool, see: &mut impl FnMut(BufferId, Elem)) {
     for inst in body {
-        if let Some((elem, at)) = inst.access() {
+        if let Some((elem, at)) = inst.access().filter(|_| is_wanted(inst)) {
             see(at.buffer, elem);
         }
-        collect(inst.body(), see);
+        collect(inst.body(), is_wanted, see);
     }
 }
 

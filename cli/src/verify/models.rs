@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use deepthin_compiler::fir::{Formats, Role};
 use deepthin_compiler::format::Format;
 use deepthin_dsl::Model;
-use deepthin_dsl::model::{Activations, Block, KvStorage, Sharing, Storage, TensorStorage};
+use deepthin_dsl::model::{Activations, Block, Group, KvStorage, Sharing, Storage, TensorStorage};
 use proptest::prelude::*;
 
 use super::choices::mix;
@@ -96,9 +96,9 @@ struct Shape {
 
 /// Small checked models: every sharing scheme and storage, grouped-query ratios from 1 to 8,
 /// heads whose sum is not the width, sizes that fill no vector. Half of them are made of
-/// multiples of 32, so that groups of 32 fit.
+/// multiples of 32, so that groups fit.
 pub fn model() -> impl Strategy<Value = Model> {
-    of(prop_oneof![ragged_shape(), grained_shape()], 1..=4)
+    of(prop_oneof![3 => ragged_shape(), 2 => grained_shape(), 1 => whole_shape()], 1..=4)
 }
 
 /// One block of the sizes that MobileLLM's models have.
@@ -128,7 +128,9 @@ fn of(
         let (name, context, norm_eps, rope_theta, tied, vocab) = free;
         let (blocks, embeddings, kv_cache, activations) = storage;
         let Shape { width, hidden, heads, kv_heads, head_dim } = shape;
-        let blocks = blocks.on(&[width, heads * head_dim, hidden]);
+        let rows = [width, heads * head_dim, hidden];
+        let blocks = blocks.on(&rows);
+        let activations = activations.on(&rows);
         let embeddings = embeddings.on(&[width]);
         Model {
             name: name.to_owned(),
@@ -175,8 +177,8 @@ fn ragged_shape() -> impl Strategy<Value = Shape> {
 }
 
 fn grained_shape() -> impl Strategy<Value = Shape> {
-    let width = prop::sample::select(vec![32_u32, 64, 96]);
-    let hidden = prop::sample::select(vec![32_u32, 64, 96]);
+    let size = || prop::sample::select(vec![32_u32, 64, 96]);
+    let (width, hidden) = (size(), size());
     // Each with heads * head_dim = 32, 64 or 96.
     let attention = prop::sample::select(vec![
         (1_u32, 1_u32, 32_u32),
@@ -190,6 +192,19 @@ fn grained_shape() -> impl Strategy<Value = Shape> {
     ]);
     (width, hidden, attention).prop_map(|(width, hidden, (heads, kv_heads, head_dim))| Shape {
         width,
+        hidden,
+        heads,
+        kv_heads,
+        head_dim,
+    })
+}
+
+/// Rows that every group divides.
+fn whole_shape() -> impl Strategy<Value = Shape> {
+    let hidden = prop::sample::select(vec![192_u32, 384]);
+    let attention = prop::sample::select(vec![(12_u32, 3_u32, 16_u32), (6, 6, 32), (8, 1, 24)]);
+    (hidden, attention).prop_map(|(hidden, (heads, kv_heads, head_dim))| Shape {
+        width: 192,
         hidden,
         heads,
         kv_heads,
@@ -233,35 +248,44 @@ fn sharing() -> impl Strategy<Value = Scheme> {
 #[derive(Debug, Clone)]
 enum Stored {
     Float(TensorStorage),
-    /// In 8 bits or in 4, with a group that the number chooses.
-    Quantized {
-        wide: bool,
+    /// In so many bits, with a group that the number chooses.
+    Codes {
+        bits: u32,
         group: usize,
+        minimum: bool,
     },
 }
 
+/// One of the groups that divide all of `rows`; half of them are 32, where that does. `None` where
+/// no group does.
+fn group(number: usize, rows: &[u32]) -> Option<Group> {
+    let all = Group::SIZES.map(Group::Of).into_iter().chain([Group::Row]);
+    let divides = |group: &Group| rows.iter().all(|row| group.divides(*row));
+    let groups: Vec<Group> = all.filter(divides).collect();
+    let any = groups.get((number / 2).checked_rem(groups.len())?).copied();
+    if number.is_multiple_of(2) { groups.first().copied() } else { any }
+}
+
 impl Stored {
-    /// Storage whose groups divide all of `rows`; half of the groups are the one of file formats,
-    /// where that does.
+    /// Storage whose groups divide all of `rows`: f16 where none do.
     fn on(self, rows: &[u32]) -> TensorStorage {
-        let (wide, number) = match self {
-            Stored::Float(storage) => return storage,
-            Stored::Quantized { wide, group } => (wide, group),
-        };
-        let divides = |group: &u32| rows.iter().all(|row| row.is_multiple_of(*group));
-        let groups: Vec<u32> = (1..=64).filter(divides).collect();
-        let any = groups.get(number / 2 % groups.len().max(1)).copied().unwrap_or(1);
-        let group = if number.is_multiple_of(2) && divides(&32) { 32 } else { any };
-        if wide { TensorStorage::Q8 { group } } else { TensorStorage::Q4 { group } }
+        match self {
+            Stored::Float(storage) => storage,
+            Stored::Codes { bits, group: number, minimum } => match group(number, rows) {
+                Some(group) => TensorStorage::Codes { bits, group, minimum },
+                None => TensorStorage::F16,
+            },
+        }
     }
 }
 
 fn tensor() -> impl Strategy<Value = Stored> {
     prop_oneof![
-        Just(Stored::Float(TensorStorage::F32)),
-        Just(Stored::Float(TensorStorage::F16)),
-        Just(Stored::Float(TensorStorage::Bf16)),
-        (0..256_usize, any::<bool>()).prop_map(|(group, wide)| Stored::Quantized { wide, group }),
+        1 => Just(Stored::Float(TensorStorage::F32)),
+        1 => Just(Stored::Float(TensorStorage::F16)),
+        1 => Just(Stored::Float(TensorStorage::Bf16)),
+        3 => (0..256_usize, prop::sample::select(vec![4_u32, 6, 8]), any::<bool>())
+            .prop_map(|(group, bits, minimum)| Stored::Codes { bits, group, minimum }),
     ]
 }
 
@@ -269,6 +293,28 @@ fn kv_cache() -> impl Strategy<Value = KvStorage> {
     prop_oneof![Just(KvStorage::F32), Just(KvStorage::F16), Just(KvStorage::Q8)]
 }
 
-fn activations() -> impl Strategy<Value = Activations> {
-    prop_oneof![Just(Activations::F32), Just(Activations::Q8)]
+/// Activations before the rows that their groups must divide are known.
+#[derive(Debug, Clone)]
+enum Multiplied {
+    Said(Option<Activations>),
+    /// In groups that the number chooses.
+    Codes(usize),
+}
+
+impl Multiplied {
+    /// Activations whose groups divide all of `rows`.
+    fn on(self, rows: &[u32]) -> Option<Activations> {
+        match self {
+            Multiplied::Said(activations) => activations,
+            Multiplied::Codes(number) => Some(Activations::Q8 { group: group(number, rows) }),
+        }
+    }
+}
+
+fn activations() -> impl Strategy<Value = Multiplied> {
+    prop_oneof![
+        Just(Multiplied::Said(None)),
+        Just(Multiplied::Said(Some(Activations::F32))),
+        (0..256_usize).prop_map(Multiplied::Codes),
+    ]
 }

@@ -1,6 +1,7 @@
 //! What was verified, line by line, and what was found wrong.
 
-use deepthin_compiler::lower::EpilogueKernel;
+use deepthin_compiler::format::Activations;
+use deepthin_compiler::lower::{EpilogueKernel, Segment};
 use deepthin_compiler::pack::layout::PANEL;
 use deepthin_compiler::plan::Spec;
 
@@ -155,8 +156,12 @@ pub fn storage(spec: &Spec) -> String {
         Spec::Embed(kernel) => kernel.format.to_string(),
         Spec::Attention(_) => "f32".to_owned(),
         Spec::Linear(kernel) => {
-            let formats: Vec<&str> = kernel.segments.iter().map(|s| s.format.name()).collect();
-            formats.join("+")
+            let segment = |s: &Segment| match s.activations {
+                Activations::F32 => s.format.to_string(),
+                activations @ Activations::Q8(_) => format!("{} by {activations}", s.format),
+            };
+            let segments: Vec<String> = kernel.segments.iter().map(segment).collect();
+            segments.join(" + ")
         }
     }
 }

@@ -4,7 +4,7 @@ use deepthin_compiler::pack::layout::Layout;
 use deepthin_compiler::vir::Elem;
 use half::{bf16, f16};
 
-use deepthin_compiler::format::Format;
+use deepthin_compiler::format::{Format, Scale};
 
 use super::choices::Choices;
 
@@ -201,14 +201,17 @@ pub fn packed(layout: Layout, bytes: usize, class: Class, choices: &mut Choices)
             let floats = class.floats(bytes / 2, choices);
             floats.into_iter().flat_map(|x| finite_bf16(x).to_le_bytes()).collect()
         }
-        Format::Q8_0 | Format::Q4_0 | Format::Q4_1 => {
+        Format::Codes(codes) => {
             let mut packed = Vec::with_capacity(bytes);
-            let (codes, step) = (layout.scale(0) as usize, layout.step_bytes() as usize);
+            let (heads, step) = (layout.scale(0) as usize, layout.step_bytes() as usize);
             while packed.len() + step <= bytes {
-                packed.extend((0..codes / 4).flat_map(|_| choices.bits().to_le_bytes()));
-                let halves = class.floats((step - codes) / 2, choices);
+                packed.extend((0..heads / 4).flat_map(|_| choices.bits().to_le_bytes()));
+                let halves = class.floats((step - heads) / 2, choices);
                 // Codes go up to 128: scales of weights near 1 are small.
-                packed.extend(halves.iter().flat_map(|x| finite_f16(x / 64.0).to_le_bytes()));
+                packed.extend(halves.iter().flat_map(|x| match codes.scale {
+                    Scale::F16 => finite_f16(x / 64.0).to_le_bytes(),
+                    Scale::Bf16 => finite_bf16(x / 64.0).to_le_bytes(),
+                }));
             }
             packed.resize(bytes, 0);
             packed

@@ -1,5 +1,6 @@
 //! Builds the graph of a model in plain ops: one op for each term of the model's formula.
 
+use deepthin_dsl::model as dsl;
 use deepthin_dsl::model::Model;
 use thiserror::Error;
 
@@ -9,7 +10,7 @@ use super::{
     Application, Epilogue, Formats, Func, Graph, HeadShape, NormSpec, Op, Role, RopeSpec, Value,
     ValueId, Weight, WeightId,
 };
-use crate::format::Format;
+use crate::format::{Activations, BLOCK, Format, MOST_EXACT};
 use crate::id::Arena;
 
 /// Why a model has no graph.
@@ -19,7 +20,7 @@ pub enum BuildError {
     #[error(
         "`{tensor}` has rows of {columns} elements, which {format} cannot cut into groups of {}: \
          choose f16, bf16 or f32 for it",
-        .format.group()
+        .format.group(BLOCK)
     )]
     Group {
         /// The tensor in words.
@@ -28,6 +29,19 @@ pub enum BuildError {
         columns: u32,
         /// Its storage.
         format: Format,
+    },
+    /// Columns that the groups of activations do not divide, or a sum of too many.
+    #[error(
+        "`{tensor}` has rows of {columns} elements, which cannot be multiplied with {activations} \
+         activations: choose groups that divide them, or f32"
+    )]
+    Activations {
+        /// The tensor in words.
+        tensor: String,
+        /// Elements of a row.
+        columns: u32,
+        /// What the model says.
+        activations: dsl::Activations,
     },
     /// A size that does not fit 32 bits.
     #[error("{heads} heads of {head_dim} elements are more than a u32 counts")]
@@ -114,7 +128,7 @@ impl Sizes {
 }
 
 fn embed_func(model: &Model, formats: &Formats) -> Result<Func, BuildError> {
-    let mut draft = Draft::new("embed".to_owned(), formats, None);
+    let mut draft = Draft::new("embed".to_owned(), model, formats, None);
     let table = draft.weight(Role::TokenEmbedding, model.vocab, model.width)?;
     let out = draft.value(model.width);
     draft.ops.push(Op::Embed { table, out });
@@ -122,7 +136,7 @@ fn embed_func(model: &Model, formats: &Formats) -> Result<Func, BuildError> {
 }
 
 fn head_func(model: &Model, formats: &Formats) -> Result<Func, BuildError> {
-    let mut draft = Draft::new("head".to_owned(), formats, None);
+    let mut draft = Draft::new("head".to_owned(), model, formats, None);
     let x = draft.value(model.width);
     let normed = draft.norm(Role::OutputNorm, model.block.norm_eps, x, model.width)?;
     let role = if model.tied { Role::TokenEmbedding } else { Role::Output };
@@ -141,7 +155,7 @@ fn block_func(
     let (width, hidden, shape) = (model.width, model.block.ffn_hidden, &model.block);
     let (heads, kv_heads, head_dim) = (shape.heads, shape.kv_heads, shape.head_dim);
     let rope = RopeSpec { head_dim, theta: shape.rope_theta };
-    let mut draft = Draft::new(format!("block{index}"), formats, Some(block));
+    let mut draft = Draft::new(format!("block{index}"), model, formats, Some(block));
     let x = draft.value(width);
 
     let normed = draft.norm(Role::AttentionNorm, shape.norm_eps, x, width)?;
@@ -171,6 +185,7 @@ fn block_func(
 struct Draft<'a> {
     name: String,
     formats: &'a Formats,
+    activations: Option<dsl::Activations>,
     block: Option<u32>,
     weights: Arena<WeightId, Weight>,
     values: Arena<ValueId, Value>,
@@ -178,9 +193,10 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(name: String, formats: &'a Formats, block: Option<u32>) -> Self {
+    fn new(name: String, model: &Model, formats: &'a Formats, block: Option<u32>) -> Self {
         let (weights, values) = (Arena::new(), Arena::new());
-        Draft { name, formats, block, weights, values, ops: Vec::new() }
+        let activations = model.storage.activations;
+        Draft { name, formats, activations, block, weights, values, ops: Vec::new() }
     }
 
     fn value(&mut self, width: u32) -> ValueId {
@@ -195,7 +211,15 @@ impl<'a> Draft<'a> {
             let tensor = tensor_name(self.block, role);
             return Err(BuildError::Group { tensor, columns, format });
         }
-        Ok(self.weights.push(Weight { role, rows, columns, format }))
+        let width = columns as usize;
+        let activations = Activations::of(self.activations, format, width)
+            .filter(|activations| activations.piece(format, width) <= MOST_EXACT)
+            .ok_or_else(|| BuildError::Activations {
+                tensor: tensor_name(self.block, role),
+                columns,
+                activations: self.activations.unwrap_or(dsl::Activations::Q8 { group: None }),
+            })?;
+        Ok(self.weights.push(Weight { role, rows, columns, format, activations }))
     }
 
     fn norm(&mut self, role: Role, eps: f32, x: ValueId, n: u32) -> Result<ValueId, BuildError> {

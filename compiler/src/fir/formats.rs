@@ -1,11 +1,12 @@
 //! The storage format of every tensor of a model: what [`build`](super::build()) needs to know
 //! beside the model's shapes.
 
+use deepthin_dsl::model as dsl;
 use deepthin_dsl::model::{Model, TensorStorage};
 use thiserror::Error;
 
 use super::Role;
-use crate::format::Format;
+use crate::format::{Activations, Bits, Codes, Format, Group};
 
 /// Formats by tensor: one for the table, one for the head, seven for each stored block.
 /// Norm gains are always f32.
@@ -24,8 +25,8 @@ pub struct BlockFormats([Format; Role::BLOCK_MATRICES.len()]);
 /// Why formats cannot be told or set.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FormatsError {
-    /// The description asks for a group size that no kernel reads yet.
-    #[error("`storage.{class}` is {storage}: that group is not there yet; 32 is")]
+    /// The model asks for a group that no kernel reads.
+    #[error("`storage.{class}` is {storage}: there are groups of 32, 64, 96, 192 and row")]
     Group {
         /// `blocks` or `embeddings`.
         class: &'static str,
@@ -62,6 +63,37 @@ pub fn tensor_name(block: Option<u32>, role: Role) -> String {
     }
 }
 
+impl Group {
+    /// The group that a description says, where there are kernels for it.
+    pub fn said(group: dsl::Group) -> Option<Self> {
+        match group {
+            dsl::Group::Of(elements) => Group::of(elements),
+            dsl::Group::Row => Some(Group::Row),
+        }
+    }
+}
+
+impl Activations {
+    /// What a matrix of `format` and `columns` is multiplied with, where a description says `said`:
+    /// codes where the weights are codes, unless it says f32; in groups of 64 where these divide
+    /// the columns and nothing else is said, or else of 32. `None` for a group that does not divide
+    /// them.
+    pub fn of(said: Option<dsl::Activations>, format: Format, columns: usize) -> Option<Self> {
+        if format.codes().is_none() {
+            return Some(Activations::F32);
+        }
+        let group =
+            match said {
+                Some(dsl::Activations::F32) => return Some(Activations::F32),
+                Some(dsl::Activations::Q8 { group: Some(group) }) => Group::said(group)?,
+                Some(dsl::Activations::Q8 { group: None }) | None => {
+                    if Group::Of64.divides(columns) { Group::Of64 } else { Group::Of32 }
+                }
+            };
+        group.divides(columns).then_some(Activations::Q8(group))
+    }
+}
+
 impl BlockFormats {
     /// The format of one matrix, or `None` where the role is not one of a block's matrices.
     pub fn get(&self, role: Role) -> Option<Format> {
@@ -77,21 +109,21 @@ impl Formats {
         Formats { table: embeddings, head: embeddings, blocks: vec![block; depth as usize] }
     }
 
-    /// The formats that a description's `storage` means: `q8(group: 32)` is Q8_0 and
-    /// `q4(group: 32)` is Q4_0.
+    /// The formats that a description's `storage` means.
     ///
     /// # Errors
-    /// [`FormatsError::Group`] for any other group.
+    /// [`FormatsError::Group`] for a group that no kernel reads.
     pub fn from_storage(model: &Model) -> Result<Self, FormatsError> {
         let format = |class, storage| match storage {
             TensorStorage::F32 => Ok(Format::F32),
             TensorStorage::F16 => Ok(Format::F16),
             TensorStorage::Bf16 => Ok(Format::Bf16),
-            TensorStorage::Q8 { group: 32 } => Ok(Format::Q8_0),
-            TensorStorage::Q4 { group: 32 } => Ok(Format::Q4_0),
-            TensorStorage::Q8 { .. } | TensorStorage::Q4 { .. } => {
-                Err(FormatsError::Group { class, storage })
-            }
+            TensorStorage::Codes { bits, group, minimum } => Bits::ALL
+                .into_iter()
+                .find(|known| known.count() == bits)
+                .zip(Group::said(group))
+                .map(|(bits, group)| Format::Codes(Codes::own(bits, group, minimum)))
+                .ok_or(FormatsError::Group { class, storage }),
         };
         let blocks = format("blocks", model.storage.blocks)?;
         let embeddings = format("embeddings", model.storage.embeddings)?;
@@ -146,6 +178,12 @@ impl Formats {
                 }
             }
         }
+    }
+
+    /// Whether any tensor is stored as integer codes.
+    pub fn has_codes(&self) -> bool {
+        let blocks = self.blocks.iter().flat_map(|block| block.0);
+        blocks.chain([self.table, self.head]).any(|format| format.codes().is_some())
     }
 
     /// The formats of one stored block's matrices.

@@ -80,7 +80,7 @@ pub use role::Role;
 pub use verify::{VerifyErrors, verify, verify_fused};
 
 use crate::define_id;
-use crate::format::Format;
+use crate::format::{Activations, Format};
 use crate::id::Arena;
 
 define_id! {
@@ -103,6 +103,8 @@ pub struct Weight {
     pub columns: u32,
     /// Storage.
     pub format: Format,
+    /// What a product multiplies it with.
+    pub activations: Activations,
 }
 
 /// A value: a vector of `width` f32 for each token at hand.

@@ -10,7 +10,7 @@ use super::{
     Application, Epilogue, Func, Graph, HeadShape, NormSpec, Op, Role, RopeSpec, Value, ValueId,
     Weight, WeightId,
 };
-use crate::format::Format;
+use crate::format::{Activations, Format, Group};
 use crate::id::{Arena, Id};
 use crate::text::{Cursor, Parsed, Place, Token};
 
@@ -156,7 +156,7 @@ impl<'t> Parser<'t> {
         Ok(Func { name, weights, values, param, ops, result })
     }
 
-    /// `= ROLE FORMAT[ROWS, COLUMNS]`.
+    /// `= ROLE FORMAT[ROWS, COLUMNS]`, and what it is multiplied with: `q8(64)`, or nothing for f32.
     fn tensor(&mut self) -> Parsed<Weight> {
         self.text.expect("=")?;
         let role: Role = self.value_of("a tensor such as `ffn_up`")?;
@@ -166,7 +166,27 @@ impl<'t> Parser<'t> {
         self.text.expect(",")?;
         let columns = self.number()?;
         self.text.expect("]")?;
-        Ok(Weight { role, rows, columns, format })
+        let activations =
+            if self.text.take("q8")? { Activations::Q8(self.group()?) } else { Activations::F32 };
+        Ok(Weight { role, rows, columns, format, activations })
+    }
+
+    /// `(64)` or `(row)`.
+    fn group(&mut self) -> Parsed<Group> {
+        self.text.expect("(")?;
+        let place = self.text.place();
+        let group = if self.text.take("row")? {
+            Group::Row
+        } else {
+            let elements = self.number()?;
+            Group::of(elements).ok_or_else(|| {
+                let message =
+                    format!("found a group of {elements}, expected 32, 64, 96, 192 or `row`");
+                ParseError::new(place, message)
+            })?
+        };
+        self.text.expect(")")?;
+        Ok(group)
     }
 
     /// `v3[24]`. A value defined twice keeps one width; that it is twice is the verifier's find.

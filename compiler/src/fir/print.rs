@@ -23,6 +23,8 @@
 
 use std::fmt;
 
+use crate::format::Activations;
+
 use super::{Epilogue, Func, Graph, HeadShape, NormSpec, Op, RopeSpec, ValueId};
 
 /// Applications on one line of a printed schedule.
@@ -49,7 +51,11 @@ impl fmt::Display for Func {
         let param = self.param.map(|v| definition(self, v)).unwrap_or_default();
         writeln!(f, "func {}({param}) {{", self.name)?;
         for (id, w) in self.weights.iter() {
-            writeln!(f, "  {id} = {} {}[{}, {}]", w.role, w.format, w.rows, w.columns)?;
+            write!(f, "  {id} = {} {}[{}, {}]", w.role, w.format, w.rows, w.columns)?;
+            match w.activations {
+                Activations::F32 => writeln!(f)?,
+                activations @ Activations::Q8(_) => writeln!(f, " {activations}")?,
+            }
         }
         for op in &self.ops {
             writeln!(f, "  {}", op_line(self, op))?;

@@ -1,7 +1,7 @@
 //! The comment that opens a header: the model, the contract of a call, the layouts that occur.
 
 use super::{Header, paragraph};
-use crate::format::Format;
+use crate::format::{Bits, Format, Group, Scale};
 use crate::lower::EpilogueKernel;
 use crate::pack::layout::Layout;
 use crate::plan::Spec;
@@ -143,7 +143,7 @@ packed matrix: panels of 32 rows, one behind the other; rows past the last are z
 ",
     );
     for format in formats {
-        text.push_str(&paragraph(&format!("      {:6}", format.name()), &step(format)));
+        text.push_str(&paragraph(&format!("      {format:7}"), &step(format)));
     }
     text.push_str("\n    Panel p of a matrix holds its rows 32p .. 32p+15 in tile A, 32p+16 .. 32p+31 in tile B, but\n\n");
     if rotated {
@@ -165,30 +165,40 @@ packed matrix: panels of 32 rows, one behind the other; rows past the last are z
 
 /// What a step of a format holds.
 fn step(format: Format) -> String {
-    let layout = Layout { format, columns: 0 };
-    let (columns, bytes, lines) = (layout.step_columns(), layout.step_bytes(), layout.tile_lines());
+    let codes = match format {
+        Format::F32 | Format::F16 | Format::Bf16 => {
+            let bytes = Layout { format, columns: 0 }.step_bytes();
+            return format!("1 column in {bytes} bytes: an {format} for each of the 32 rows");
+        }
+        Format::Codes(codes) => codes,
+    };
+    let layout = Layout { format, columns: 32 };
+    let (lines, block) = (layout.tile_lines(), layout.block_bytes());
+    let columns = match (codes.group, codes.group.elements(0)) {
+        (Group::Row, _) => format!("all columns K: K/32 blocks of {block} bytes"),
+        (_, 32) => format!("32 columns: a block of {block} bytes"),
+        (_, columns) => format!("{columns} columns: {} blocks of {block} bytes", columns / 32),
+    };
+    let scale = if codes.scale == Scale::F16 { "f16" } else { "bf16" };
+    let (minima, weight) = match codes.bias() {
+        0 => (format!(", 32 {scale} minima m"), "fma(c, d, m)".to_owned()),
+        bias => (String::new(), format!("d * (c - {bias})")),
+    };
     let nibbles =
         "columns 8j .. 8j+3 in the low halves of its bytes, 8j+4 .. 8j+7 in the high halves";
-    let codes = format!(
-        "{columns} columns in {bytes} bytes: {lines} lines of 64 bytes of tile A, as many of tile B,"
-    );
-    let dword = "Line j of a tile has a dword for each of its rows:";
-    match format {
-        Format::F32 | Format::F16 | Format::Bf16 => {
-            format!("1 column in {bytes} bytes: an {format} for each of the 32 rows")
-        }
-        Format::Q8_0 => format!(
-            "{codes} 32 f16 scales d. {dword} the codes c of columns 4j .. 4j+3, a byte each. \
-             The weight is d * (c - 128)."
+    let dword = match codes.bits {
+        Bits::Eight => "the codes c of columns 4j .. 4j+3, a byte each".to_owned(),
+        Bits::Four => format!("the codes c of {nibbles}"),
+        Bits::Six => format!(
+            "for j < 4 the low four bits of the codes c of {nibbles}; in lines 4 and 5 the high two \
+             bits, those of columns 16(j-4) + 4f .. 16(j-4) + 4f+3 at bits 2f of its bytes"
         ),
-        Format::Q4_0 => format!(
-            "{codes} 32 f16 scales d. {dword} the codes c of {nibbles}. The weight is d * (c - 8)."
-        ),
-        Format::Q4_1 => format!(
-            "{codes} 32 f16 scales d, 32 f16 minima m. {dword} the codes c of {nibbles}. \
-             The weight is fma(c, d, m)."
-        ),
-    }
+    };
+    format!(
+        "{columns}, 32 {scale} scales d{minima}. A block has 32 columns: {lines} lines of 64 bytes \
+         of tile A, as many of tile B. Line j of a tile has a dword for each of its rows: {dword}. \
+         The weight is {weight}."
+    )
 }
 
 /// Which kernels take a token from its id to the logits.

@@ -9,12 +9,13 @@ use std::collections::btree_map::Entry;
 
 use thiserror::Error;
 
-use crate::dequant::{RowError, dequantize_row};
+use crate::dequant::{RowError, dequantize_row, stored_groups};
 use crate::fir::formats::tensor_name;
 use crate::fir::{
     Epilogue, Func, Graph, HeadShape, NormSpec, Op, Role, RopeSpec, ValueId, VerifyErrors, Weight,
     WeightId, verify,
 };
+use crate::format::{Activations, Codes, Group};
 use crate::id::Id;
 use crate::numerics;
 use crate::weights::{TensorBytes, WeightSource};
@@ -225,9 +226,13 @@ impl Frame<'_> {
 
     /// Row `row` of a weight, dequantized.
     fn row(&self, id: WeightId, row: usize) -> Result<Vec<f32>, RowError> {
+        dequantize_row(self.tensor(id).format, self.stored_row(id, row))
+    }
+
+    fn stored_row(&self, id: WeightId, row: usize) -> &[u8] {
         let tensor = self.tensor(id);
         let bytes = tensor.bytes.len() / tensor.rows as usize;
-        dequantize_row(tensor.format, &tensor.bytes[row * bytes..][..bytes])
+        &tensor.bytes[row * bytes..][..bytes]
     }
 
     fn op(&mut self, op: &Op, slot: &mut KvSlot) -> Result<(), InterpError> {
@@ -279,14 +284,46 @@ impl Frame<'_> {
         Ok(self.get(x).iter().map(|x| numerics::rms_norm(x, &gain, norm.eps)).collect())
     }
 
-    /// `y = W x` for each token; each row is dequantized once.
+    /// `y = W x` for each token.
     fn product(&self, weight: WeightId, x: &Vectors) -> Result<Vectors, RowError> {
+        let Weight { format, activations, .. } = self.func.weights[weight];
+        match (format.codes(), activations) {
+            (Some(codes), Activations::Q8(group)) => self.quantized(weight, codes, group, x),
+            (_, Activations::F32) | (None, Activations::Q8(_)) => self.dequantized(weight, x),
+        }
+    }
+
+    /// On activations of f32; each row is dequantized once.
+    fn dequantized(&self, weight: WeightId, x: &Vectors) -> Result<Vectors, RowError> {
         let rows = self.tensor(weight).rows as usize;
         let mut y: Vectors = x.iter().map(|_| Vec::with_capacity(rows)).collect();
         for row in 0..rows {
             let w = self.row(weight, row)?;
             for (y, x) in y.iter_mut().zip(x) {
                 y.push(numerics::dot(&w, x));
+            }
+        }
+        Ok(y)
+    }
+
+    /// On quantized activations.
+    fn quantized(
+        &self,
+        weight: WeightId,
+        codes: Codes,
+        group: Group,
+        x: &Vectors,
+    ) -> Result<Vectors, RowError> {
+        let Weight { rows, columns, format, activations, .. } = self.func.weights[weight];
+        let (rows, columns) = (rows as usize, columns as usize);
+        let piece = activations.piece(format, columns);
+        let x = x.iter().map(|x| numerics::quantize(x, group.elements(columns)));
+        let x: Vec<numerics::Quantized> = x.collect();
+        let mut y: Vectors = x.iter().map(|_| Vec::with_capacity(rows)).collect();
+        for row in 0..rows {
+            let w = stored_groups(codes, self.stored_row(weight, row))?;
+            for (y, x) in y.iter_mut().zip(&x) {
+                y.push(numerics::dot_codes(codes, &w, x, piece));
             }
         }
         Ok(y)

@@ -372,10 +372,7 @@ pub fn compare(op: CompareOp, lhs: u32, rhs: u32) -> bool {
 
 /// Lanes combined by halves: j with j + h for h = lanes/2, .., 1.
 pub fn reduce(op: ReduceOp, mut lanes: [u32; 16], count: u32) -> u32 {
-    let op = match op {
-        ReduceOp::FAdd => BinaryOp::FAdd,
-        ReduceOp::FMax => BinaryOp::FMax,
-    };
+    let op = op.of_lanes();
     let mut half = count as usize / 2;
     while half > 0 {
         for j in 0..half {

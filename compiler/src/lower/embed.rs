@@ -1,15 +1,13 @@
 //! The embedding kernel: one row of the packed table, dequantized.
 //!
 //! The table is stored once, in the layout of the head's product, so that a row is one lane of
-//! its panel: element by element, each splat and cut out of its dword.
+//! its panel: element by element, each splat and cut out of its lines.
 
-use super::product::{signed_field, unsigned_field};
+use super::codes::{self, Count, Numbers, widened};
 use super::{Lowered, Parts, Role, vector_bytes};
-use crate::format::Format;
-use crate::pack::layout::{LINE, Layout, PANEL, TILE, panels};
-use crate::vir::{
-    Affine, BinaryOp, Bound, BufferId, Builder, Elem, IndexId, ShiftOp, UnaryOp, ValueId,
-};
+use crate::format::{Codes, Format, Scale};
+use crate::pack::layout::{BLOCK_COLUMNS, LINE, Layout, PANEL, TILE, panels};
+use crate::vir::{Affine, Bound, BufferId, Builder, Elem, IndexId, ValueId};
 use deepthin_runtime::program::{Quotient, ScalarSource};
 
 /// Sizes of an embedding kernel.
@@ -72,7 +70,7 @@ impl Embed {
                 let value = self.plain(b, step);
                 b.store_part(value, Elem::F32, self.out, Affine::index(step, 4), 1);
             }
-            Format::Q8_0 | Format::Q4_0 | Format::Q4_1 => self.group(b, step),
+            Format::Codes(codes) => self.group(b, codes, step),
         }
     }
 
@@ -93,57 +91,41 @@ impl Embed {
             return b.splat(Elem::F32, self.table, at);
         }
         let half = b.splat(Elem::U16, self.table, at);
-        if self.layout.format == Format::F16 {
-            b.unary(UnaryOp::FiniteF16ToF32, half)
-        } else {
-            let bits = b.shift(ShiftOp::Shl, half, 16);
-            b.unary(UnaryOp::AsF32, bits)
-        }
+        widened(b, self.layout.format == Format::Bf16, half)
     }
 
-    /// A group of 32 elements: scale, minimum, then a line at a time.
-    fn group(&self, b: &mut Builder, step: IndexId) {
-        let scale = self.half(b, step, self.layout.scale(0));
-        let minimum = (self.layout.format == Format::Q4_1)
-            .then(|| self.half(b, step, self.layout.minimum(0)));
-        let lines = self.layout.tile_lines();
-        let columns = self.layout.step_columns() / lines;
-        let bits = 32 / columns;
-        b.repeat(lines, |b, line| {
-            let at = self.at(step, 0, lines * LINE, 4).plus(line, i64::from(LINE));
-            let codes = b.splat(Elem::I32, self.table, at);
-            for column in 0..columns {
-                // q4: low nibbles hold the first four columns, high nibbles the others.
-                let low = column % 4 * 8 + column / 4 * 4;
-                let code = self.code(b, codes, low, bits);
-                let code = b.unary(UnaryOp::I32ToF32, code);
-                let value = match minimum {
-                    Some(minimum) => b.fma(code, scale, minimum),
-                    None => b.fmul(code, scale),
-                };
-                let at = Affine::constant(i64::from(column) * 4)
-                    .plus(step, i64::from(self.layout.step_columns()) * 4)
-                    .plus(line, i64::from(columns) * 4);
-                b.store_part(value, Elem::F32, self.out, at, 1);
-            }
+    /// A group of codes: scale, minimum, then a unit at a time.
+    fn group(&self, b: &mut Builder, codes: Codes, step: IndexId) {
+        let scale = self.half(b, codes, step, self.layout.scale(0));
+        let minimum = codes.minimum.then(|| self.half(b, codes, step, self.layout.minimum(0)));
+        let columns = codes::quads(codes.bits) * 4;
+        b.repeat(self.layout.blocks(), |b, block| {
+            b.repeat(codes::units(codes.bits), |b, unit| {
+                let start = self
+                    .at(step, 0, self.layout.tile_lines() * LINE, 4)
+                    .plus(block, i64::from(self.layout.block_bytes()));
+                let lines = codes::lines(b, codes.bits, Count::Index(unit), |b, at| {
+                    b.splat(Elem::I32, self.table, start.clone().sum(&at))
+                });
+                let numbers = Numbers::new(b, codes, &lines);
+                for column in 0..columns {
+                    let code = numbers.number(b, column / 4, column % 4);
+                    let value = match minimum {
+                        Some(minimum) => b.fma(code, scale, minimum),
+                        None => b.fmul(code, scale),
+                    };
+                    let at = Affine::constant(i64::from(column) * 4)
+                        .plus(step, i64::from(self.layout.step_columns()) * 4)
+                        .plus(block, i64::from(BLOCK_COLUMNS) * 4)
+                        .plus(unit, i64::from(columns) * 4);
+                    b.store_part(value, Elem::F32, self.out, at, 1);
+                }
+            });
         });
     }
 
-    fn half(&self, b: &mut Builder, step: IndexId, base: u32) -> ValueId {
+    fn half(&self, b: &mut Builder, codes: Codes, step: IndexId, base: u32) -> ValueId {
         let half = b.splat(Elem::U16, self.table, self.at(step, base, TILE * 2, 2));
-        b.unary(UnaryOp::FiniteF16ToF32, half)
-    }
-
-    fn code(&self, b: &mut Builder, codes: ValueId, low: u32, bits: u32) -> ValueId {
-        let bias = match self.layout.format {
-            Format::Q8_0 => 0x8080_8080,
-            Format::Q4_0 => 0x8888_8888,
-            Format::F32 | Format::F16 | Format::Bf16 | Format::Q4_1 => {
-                return unsigned_field(b, codes, low, bits);
-            }
-        };
-        let bias = b.i32(bias);
-        let codes = b.binary(BinaryOp::IXor, codes, bias);
-        signed_field(b, codes, low, bits)
+        widened(b, codes.scale == Scale::Bf16, half)
     }
 }

@@ -3,9 +3,10 @@
 use super::epilogue::{self, Output};
 use super::norm::{Rows, rms_norm};
 use super::product::Product;
+use super::quantize::QuantizedRows;
 use super::{Lowered, Parts, Role, key_cache_bytes, padded_context, value_row_bytes, vector_bytes};
 use crate::fir::HeadShape;
-use crate::format::Format;
+use crate::format::{Activations, Format, Group};
 use crate::pack::layout::{Layout, PANEL, TILE, panels};
 use crate::vir::{Affine, Bound, BufferId, Builder, IndexId};
 use deepthin_runtime::program::{Quotient, ScalarSource};
@@ -15,6 +16,8 @@ use deepthin_runtime::program::{Quotient, ScalarSource};
 pub struct Segment {
     /// Storage.
     pub format: Format,
+    /// What it is multiplied with.
+    pub activations: Activations,
     /// Panels.
     pub panels: u32,
 }
@@ -64,6 +67,31 @@ impl LinearKernel {
         self.segments.iter().map(|s| s.panels).sum()
     }
 
+    /// The distinct ways in which the input is quantized: groups, and columns of a piece.
+    fn quantizations(&self) -> Vec<(Group, u32)> {
+        let mut all = Vec::new();
+        for key in self.segments.iter().filter_map(|segment| self.quantization(segment)) {
+            if !all.contains(&key) {
+                all.push(key);
+            }
+        }
+        all
+    }
+
+    fn quantization(&self, segment: &Segment) -> Option<(Group, u32)> {
+        let Activations::Q8(group) = segment.activations else { return None };
+        let piece = segment.activations.piece(segment.format, self.columns as usize);
+        Some((group, u32::try_from(piece).ok()?))
+    }
+
+    /// Which quantized input a segment reads, and the columns of a piece there; `None` where it
+    /// reads f32.
+    pub fn quantized_input(&self, segment: &Segment) -> Option<(usize, u32)> {
+        let own = self.quantization(segment)?;
+        let number = self.quantizations().iter().position(|key| *key == own)?;
+        Some((number, own.1))
+    }
+
     /// Elements of the output vector.
     fn output_width(&self) -> u32 {
         match self.epilogue {
@@ -72,6 +100,13 @@ impl LinearKernel {
             EpilogueKernel::RopeAppend { heads, head_dim, .. } => heads * head_dim,
         }
     }
+}
+
+/// Working memory for the input as codes, for each distinct way of quantizing it.
+fn quantized_inputs(parts: &mut Parts, kernel: &LinearKernel) -> Vec<QuantizedRows> {
+    let all = kernel.quantizations().into_iter().enumerate();
+    all.map(|(number, key)| QuantizedRows::new(parts, number, kernel.columns, key, kernel.tokens))
+        .collect()
 }
 
 /// Panels of `heads` rotated heads: halves are padded to whole tiles.
@@ -102,6 +137,7 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
         (gain, eps, Rows { buffer, width: kernel.columns, stride: bytes })
     });
     let scales = parts.scratch("scales", 2 * PANEL * 4);
+    let quantized_inputs = quantized_inputs(&mut parts, kernel);
     let out_width = kernel.output_width();
     let out = vector(&mut parts, "out", Role::Output, out_width, tokens);
     let y = match kernel.epilogue {
@@ -124,10 +160,15 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
         }
         None => input,
     };
+    for rows in &quantized_inputs {
+        rows.emit(&mut parts.b, x, tokens);
+    }
     let mut first = 0;
     for (segment, weights) in kernel.segments.iter().zip(weights) {
         let layout = Layout { format: segment.format, columns: kernel.columns };
-        let product = Product { weights, layout, x, tokens, scales, y };
+        let quantized = kernel.quantized_input(segment);
+        let quantized = quantized.and_then(|(number, _)| quantized_inputs.get(number).copied());
+        let product = Product { weights, layout, x, quantized, tokens, scales, y };
         let (begin, end) = window(range, first, segment.panels);
         product.emit(&mut parts.b, begin, end, first);
         first += segment.panels;
@@ -173,7 +214,7 @@ fn vector(parts: &mut Parts, name: &str, role: Role, width: u32, tokens: u32) ->
 }
 
 fn weight_buffer(parts: &mut Parts, kernel: &LinearKernel, segment: usize) -> BufferId {
-    let Segment { format, panels } = kernel.segments[segment];
+    let Segment { format, panels, .. } = kernel.segments[segment];
     let layout = Layout { format, columns: kernel.columns };
     let bytes = layout.panel_bytes() * u64::from(panels);
     // A matrix past 4 GiB fails verification (its panels pass the end of the buffer).

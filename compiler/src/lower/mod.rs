@@ -4,12 +4,16 @@
 //! for each parameter what the planner must bind to it. Nothing here knows where anything lies.
 
 mod attention;
+mod codes;
+mod dequantized;
 mod embed;
 mod epilogue;
 mod exp;
+mod integer;
 mod linear;
 mod norm;
 mod product;
+mod quantize;
 mod reduce;
 
 pub use attention::{AttentionKernel, lower_attention};
@@ -17,6 +21,7 @@ pub use embed::{EmbedKernel, lower_embed};
 pub use exp::{exp, silu};
 pub(crate) use linear::qkv_panels;
 pub use linear::{EpilogueKernel, LinearKernel, Segment, lower_linear};
+pub use quantize::QuantizedRows;
 
 use crate::vir::{Access, BufferId, Builder, Kernel};
 use deepthin_runtime::program::ScalarSource;

@@ -5,19 +5,15 @@
 //! registers allow: with one token all 32 rows of a panel at 4 lanes (8 chains), with four
 //! tokens two vectors (8 chains again).
 
+use super::codes::widened;
 use super::norm::Rows;
+use super::quantize::QuantizedRows;
 use crate::format::Format;
 use crate::pack::layout::{Layout, PANEL, TILE};
-use crate::vir::{
-    Affine, BinaryOp, Bound, BufferId, Builder, Elem, IndexId, ShiftOp, UnaryOp, ValueId,
-};
-use std::ops::Range;
+use crate::vir::{Affine, Bound, BufferId, Builder, Elem, IndexId, ValueId};
 
 /// Independent chains that hide the latency of a fused multiply-add.
 const CHAINS: u32 = 8;
-/// Row vectors whose codes are held at once: with one token the chains of a panel take turns, so
-/// that its lines are read in their order in memory and all fits sixteen registers.
-const HELD_VECTORS: usize = 4;
 /// Columns per iteration of an unquantized loop.
 const UNROLL: u32 = 8;
 
@@ -29,6 +25,8 @@ pub(super) struct Product {
     pub(super) layout: Layout,
     /// Input rows, one for each token.
     pub(super) x: Rows,
+    /// The same as codes, where weights are codes that are multiplied with codes.
+    pub(super) quantized: Option<QuantizedRows>,
     /// Tokens of the tile.
     pub(super) tokens: u32,
     /// Working memory for the scales and minima of one step as f32: 64 elements.
@@ -38,16 +36,16 @@ pub(super) struct Product {
 }
 
 /// A group of row vectors inside a panel: their first rows, relative to loop variables.
-struct Group {
+pub(super) struct Group {
     /// First rows of the vectors, without the loops' part.
-    rows: Vec<u32>,
+    pub(super) rows: Vec<u32>,
     /// Loop over tiles or parts of tiles: index, and rows that one iteration is further on.
     loops: Vec<(IndexId, u32)>,
 }
 
 impl Group {
     /// `at`, further on by the loops' part, where so many rows are so many `bytes`.
-    fn looped(&self, at: Affine, bytes: impl Fn(u32) -> u32) -> Affine {
+    pub(super) fn looped(&self, at: Affine, bytes: impl Fn(u32) -> u32) -> Affine {
         let further =
             |at: Affine, (index, rows): &(IndexId, u32)| at.plus(*index, i64::from(bytes(*rows)));
         self.loops.iter().fold(at, further)
@@ -93,7 +91,10 @@ impl Product {
         let init = vec![zero; group.rows.len() * self.tokens as usize];
         let sums = match self.layout.format {
             Format::F32 | Format::F16 | Format::Bf16 => self.plain(b, panel, group, &init),
-            Format::Q8_0 | Format::Q4_0 | Format::Q4_1 => self.quantized(b, panel, group, &init),
+            Format::Codes(codes) => match &self.quantized {
+                Some(x) => self.integer(b, (codes, x), panel, group, &init),
+                None => self.dequantized(b, codes, panel, group, &init),
+            },
         };
         for token in 0..self.tokens {
             for (v, row) in group.rows.iter().enumerate() {
@@ -159,16 +160,11 @@ impl Product {
             return b.load(Elem::F32, self.weights, at);
         }
         let half = b.load(Elem::U16, self.weights, at);
-        if self.layout.format == Format::F16 {
-            b.unary(UnaryOp::FiniteF16ToF32, half)
-        } else {
-            let bits = b.shift(ShiftOp::Shl, half, 16);
-            b.unary(UnaryOp::AsF32, bits)
-        }
+        widened(b, self.layout.format == Format::Bf16, half)
     }
 
     /// `sum += w * x` for every row vector and token of one column.
-    fn accumulate(
+    pub(super) fn accumulate(
         &self,
         b: &mut Builder,
         weights: &[ValueId],
@@ -185,179 +181,12 @@ impl Product {
         }
     }
 
-    /// Groups of 32 columns: the scales of a step to f32, then its lines of codes.
-    fn quantized(
-        &self,
-        b: &mut Builder,
-        panel: IndexId,
-        group: &Group,
-        init: &[ValueId],
-    ) -> Vec<ValueId> {
-        let steps = Bound::Const(self.layout.steps());
-        b.for_range_vec(Bound::Const(0), steps, init, |b, step, sums| {
-            self.unpack_scales(b, panel, step, group);
-            let lines = Bound::Const(self.layout.tile_lines());
-            let halves = if self.layout.format == Format::Q8_0 { 1 } else { 2 };
-            let held = if self.tokens == 1 { HELD_VECTORS } else { group.rows.len() };
-            let mut sums = sums.to_vec();
-            for first in (0..group.rows.len()).step_by(held) {
-                let vectors = first..group.rows.len().min(first + held);
-                // Sums lie token by token; with several tokens all vectors are held.
-                let own = if self.tokens == 1 { vectors.clone() } else { 0..sums.len() };
-                let next = b.for_range_vec(
-                    Bound::Const(0),
-                    lines.clone(),
-                    &sums[own.clone()],
-                    |b, line, sums| {
-                        let mut sums = sums.to_vec();
-                        for half in 0..halves {
-                            let place = (panel, step, line);
-                            self.quad(b, place, group, vectors.clone(), half, &mut sums);
-                        }
-                        sums
-                    },
-                );
-                sums[own].copy_from_slice(&next);
-            }
-            sums
-        })
-    }
-
-    fn unpack_scales(&self, b: &mut Builder, panel: IndexId, step: IndexId, group: &Group) {
-        for (v, row) in group.rows.iter().enumerate() {
-            self.unpack_one(b, panel, step, group, self.layout.scale(*row), v, 0);
-            if self.layout.format == Format::Q4_1 {
-                self.unpack_one(b, panel, step, group, self.layout.minimum(*row), v, PANEL);
-            }
-        }
-    }
-
-    fn unpack_one(
-        &self,
-        b: &mut Builder,
-        panel: IndexId,
-        step: IndexId,
-        group: &Group,
-        byte: u32,
-        vector: usize,
-        slot: u32,
-    ) {
-        let at = self.step(panel, step).offset(i64::from(byte));
-        let at = group.looped(at, |rows| rows * 2);
-        let half = b.load(Elem::U16, self.weights, at);
-        let scale = b.unary(UnaryOp::FiniteF16ToF32, half);
-        let place = self.scale_place(b.lanes(), vector, slot);
-        b.store(scale, Elem::F32, self.scales, place);
-    }
-
-    /// Where the f32 scale (slot 0) or minimum (slot 32) of a row vector lies.
-    fn scale_place(&self, lanes: u32, vector: usize, slot: u32) -> Affine {
-        let vector = i64::try_from(vector).unwrap_or(i64::MAX);
-        Affine::constant((i64::from(slot) + vector * i64::from(lanes)) * 4)
-    }
-
-    /// Four columns: one half of the nibbles of a line, or the bytes of a line.
-    fn quad(
-        &self,
-        b: &mut Builder,
-        (panel, step, line): (IndexId, IndexId, IndexId),
-        group: &Group,
-        vectors: Range<usize>,
-        half: u32,
-        sums: &mut [ValueId],
-    ) {
-        let line_columns = self.layout.step_columns() / self.layout.tile_lines();
-        let column = |p: &Self, token: u32, i: u32| {
-            let step_bytes = i64::from(p.layout.step_columns()) * 4;
-            p.x.at(token, half * 4 + i)
-                .plus(step, step_bytes)
-                .plus(line, i64::from(line_columns) * 4)
-        };
-        let codes = |b: &mut Builder, row: u32| {
-            let at = self.step(panel, step).offset(i64::from(self.layout.code(row, 0)));
-            let at = at.plus(line, i64::from(crate::pack::layout::LINE));
-            let at = group.looped(at, |rows| self.layout.code(rows, 0));
-            let codes = b.load(Elem::I32, self.weights, at);
-            self.signed(b, codes)
-        };
-        let codes: Vec<ValueId> = vectors.clone().map(|v| codes(b, group.rows[v])).collect();
-        // Column by column, so that neighboring instructions belong to different chains.
-        for i in 0..4 {
-            let weights: Vec<ValueId> = vectors
-                .clone()
-                .zip(&codes)
-                .map(|(v, &codes)| self.dequantize(b, codes, half, i, v))
-                .collect();
-            self.accumulate(b, &weights, sums, |p, token| column(p, token, i));
-        }
-    }
-
-    fn scale(&self, b: &mut Builder, vector: usize) -> (ValueId, Option<ValueId>) {
-        let lanes = b.lanes();
-        let scale = b.load(Elem::F32, self.scales, self.scale_place(lanes, vector, 0));
-        let minimum = (self.layout.format == Format::Q4_1)
-            .then(|| b.load(Elem::F32, self.scales, self.scale_place(lanes, vector, PANEL)));
-        (scale, minimum)
-    }
-
-    /// Biased codes to two's complement inside their fields; q4_1 codes are unsigned.
-    fn signed(&self, b: &mut Builder, codes: ValueId) -> ValueId {
-        let bias = match self.layout.format {
-            Format::Q8_0 => 0x8080_8080,
-            Format::Q4_0 => 0x8888_8888,
-            Format::F32 | Format::F16 | Format::Bf16 | Format::Q4_1 => return codes,
-        };
-        let bias = b.i32(bias);
-        b.binary(BinaryOp::IXor, codes, bias)
-    }
-
-    /// The weights of column `i` of a quad: `d * code`, or `fma(code, d, m)`.
-    fn dequantize(
-        &self,
-        b: &mut Builder,
-        codes: ValueId,
-        half: u32,
-        i: u32,
-        vector: usize,
-    ) -> ValueId {
-        let (scale, minimum) = self.scale(b, vector);
-        let code = match self.layout.format {
-            Format::Q4_1 => unsigned_field(b, codes, 8 * i + 4 * half, 4),
-            Format::Q4_0 => signed_field(b, codes, 8 * i + 4 * half, 4),
-            Format::Q8_0 | Format::F32 | Format::F16 | Format::Bf16 => {
-                signed_field(b, codes, 8 * i, 8)
-            }
-        };
-        let code = b.unary(UnaryOp::I32ToF32, code);
-        match minimum {
-            Some(minimum) => b.fma(code, scale, minimum),
-            None => b.fmul(code, scale),
-        }
-    }
-
     fn panel(&self, panel: IndexId) -> Affine {
         let bytes = i64::try_from(self.layout.panel_bytes()).unwrap_or(i64::MAX);
         Affine::index(panel, bytes)
     }
 
-    fn step(&self, panel: IndexId, step: IndexId) -> Affine {
+    pub(super) fn step(&self, panel: IndexId, step: IndexId) -> Affine {
         self.panel(panel).plus(step, i64::from(self.layout.step_bytes()))
     }
-}
-
-/// Bits `low..low + width` of each lane, zero-extended. Two shifts, no mask: a constant would
-/// take a register or a load at each use, and loads are what an inner loop is short of.
-pub(super) fn unsigned_field(b: &mut Builder, bits: ValueId, low: u32, width: u32) -> ValueId {
-    field(b, ShiftOp::Shr, bits, low, width)
-}
-
-/// Bits `low..low + width` of each lane, sign-extended.
-pub(super) fn signed_field(b: &mut Builder, bits: ValueId, low: u32, width: u32) -> ValueId {
-    field(b, ShiftOp::Sar, bits, low, width)
-}
-
-fn field(b: &mut Builder, down: ShiftOp, bits: ValueId, low: u32, width: u32) -> ValueId {
-    let top = 32 - low - width;
-    let raised = if top == 0 { bits } else { b.shift(ShiftOp::Shl, bits, top) };
-    b.shift(down, raised, 32 - width)
 }

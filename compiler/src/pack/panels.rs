@@ -2,8 +2,9 @@
 
 use super::layout::{Layout, PANEL};
 use super::{PackError, Rows, fetch};
+use crate::codes::{Block, unpack};
 use crate::fir::Role;
-use crate::format::Format;
+use crate::format::{Bits, Codes, Format};
 use crate::parts;
 use crate::weights::{TensorBytes, WeightSource};
 use half::{bf16, f16};
@@ -84,7 +85,7 @@ impl Job<'_> {
     /// Scatters one row over the steps of a panel; the first group with a value that is not
     /// finite comes back.
     fn lane(&self, lane: u32, row: &[u8], panel: &mut [u8]) -> Option<u32> {
-        let group = self.layout.format.group_bytes();
+        let group = self.layout.format.group_bytes(self.layout.columns as usize);
         let step = self.layout.step_bytes() as usize;
         let mut bad = None;
         let groups = row.chunks_exact(group).zip(panel.chunks_exact_mut(step));
@@ -93,7 +94,7 @@ impl Job<'_> {
                 Format::F32 | Format::F16 | Format::Bf16 => {
                     plain(self.layout.format, lane, group, out)
                 }
-                Format::Q8_0 | Format::Q4_0 | Format::Q4_1 => self.group(lane, group, out),
+                Format::Codes(codes) => self.group(codes, lane, group, out),
             };
             if !finite {
                 bad = bad.or(Some(index));
@@ -102,45 +103,49 @@ impl Job<'_> {
         bad
     }
 
-    /// One group of 32 elements: scale, minimum, codes.
-    fn group(&self, lane: u32, group: &[u8], out: &mut [u8]) -> bool {
-        let halves = if self.layout.format == Format::Q4_1 { 2 } else { 1 };
-        let (head, codes) = group.split_at(2 * halves);
+    /// One group of codes: scale, minimum, blocks.
+    fn group(&self, codes: Codes, lane: u32, group: &[u8], out: &mut [u8]) -> bool {
+        let (head, blocks) = group.split_at(codes.head_bytes());
         let mut finite = true;
         let places = [self.layout.scale(lane), self.layout.minimum(lane)];
         for (half, place) in head.chunks_exact(2).zip(places) {
-            finite &= f16::from_le_bytes([half[0], half[1]]).is_finite();
+            finite &= codes.scale.read([half[0], half[1]]).is_finite();
             put(out, place, half);
         }
-        let codes = unpacked(self.layout.format, codes);
-        for (line, tile) in (0..).zip(codes.chunks_exact(32 / self.layout.tile_lines() as usize)) {
-            let mut dword = [0; 4];
-            for (i, byte) in dword.iter_mut().enumerate() {
-                // A dword of 4-bit codes keeps elements k and k + 4 in one byte.
-                *byte = if tile.len() == 4 { tile[i] } else { tile[i] | tile[i + 4] << 4 };
-            }
-            put(out, self.layout.code(lane, line), &dword);
+        let blocks = blocks.chunks_exact(codes.bits.block_bytes());
+        for (block, out) in blocks.zip(out.chunks_exact_mut(self.layout.block_bytes() as usize)) {
+            self.block(codes, lane, &unpack(codes, block), out);
         }
         finite
     }
-}
 
-/// The codes of a file's group, a byte for each element in order; eight-bit ones biased by 128.
-fn unpacked(format: Format, codes: &[u8]) -> [u8; 32] {
-    let mut all = [0; 32];
-    if format == Format::Q8_0 {
-        for (to, code) in all.iter_mut().zip(codes) {
-            *to = code ^ 0x80;
+    /// A block's codes to the dwords of a lane.
+    fn block(&self, codes: Codes, lane: u32, block: &Block, out: &mut [u8]) {
+        if codes.bits == Bits::Eight {
+            for (line, quad) in (0..).zip(block.as_chunks::<4>().0) {
+                put(out, self.layout.code(lane, line), quad);
+            }
+            return;
         }
-    } else {
-        // A file keeps elements k and k + 16 in one byte.
-        let (low, high) = all.split_at_mut(16);
-        for ((low, high), byte) in low.iter_mut().zip(high).zip(codes) {
-            *low = byte & 15;
-            *high = byte >> 4;
+        for (line, columns) in (0..).zip(block.as_chunks::<8>().0) {
+            let mut dword = [0; 4];
+            for (i, byte) in dword.iter_mut().enumerate() {
+                *byte = columns[i] & 15 | columns[i + 4] << 4;
+            }
+            put(out, self.layout.code(lane, line), &dword);
+        }
+        if codes.bits == Bits::Six {
+            for (line, columns) in (4..).zip(block.as_chunks::<16>().0) {
+                let mut dword = [0; 4];
+                for (i, byte) in dword.iter_mut().enumerate() {
+                    let pairs =
+                        [0, 1, 2, 3].map(|field| columns[field * 4 + i] >> 4 << (2 * field));
+                    *byte = pairs[0] | pairs[1] | pairs[2] | pairs[3];
+                }
+                put(out, self.layout.code(lane, line), &dword);
+            }
         }
     }
-    all
 }
 
 fn plain(format: Format, lane: u32, element: &[u8], out: &mut [u8]) -> bool {

@@ -1,7 +1,6 @@
 //! The image and the tables: where each packed tensor lies, each once however often it is used.
 
 use crate::fir::{Epilogue, Func, HeadShape, Role, Weight, WeightId};
-use crate::format::Format;
 use crate::lower::Segment;
 use crate::pack::layout::Layout;
 use crate::pack::tables::RopeTable;
@@ -50,19 +49,20 @@ impl Tables {
     }
 }
 
-/// The panels of a linear op: parts of one format that follow one another are one segment.
+/// The panels of a linear op: parts of one format and one kind of activations that follow one
+/// another are one segment.
 pub(super) fn segments(
     func: &Func,
     weights: &[WeightId],
     epilogue: &Epilogue,
 ) -> Vec<(Segment, Content)> {
     let weights: Vec<Weight> = weights.iter().map(|w| func.weights[*w]).collect();
-    let plain = |w: &Weight| (w.format, w.columns, Rows::Plain { role: w.role, rows: w.rows });
+    let plain = |w: &Weight| (*w, Rows::Plain { role: w.role, rows: w.rows });
     let parts = match (epilogue, weights.as_slice()) {
         (Epilogue::RopeAppend { shape, .. }, [q, k, v]) => rope_parts(*shape, *q, *k, *v),
         (Epilogue::Glu { .. }, [gate, up]) => {
             let rows = Rows::Pair { first: gate.role, second: up.role, rows: gate.rows };
-            vec![(gate.format, gate.columns, rows)]
+            vec![(*gate, rows)]
         }
         (
             Epilogue::Store { .. }
@@ -73,15 +73,17 @@ pub(super) fn segments(
         ) => weights.iter().map(plain).collect(),
     };
     let mut segments: Vec<(Segment, Content)> = Vec::new();
-    for (format, columns, rows) in parts {
+    for (Weight { format, columns, activations, .. }, rows) in parts {
         match segments.last_mut() {
-            Some((segment, Content::Panels { parts, .. })) if segment.format == format => {
+            Some((segment, Content::Panels { parts, .. }))
+                if (segment.format, segment.activations) == (format, activations) =>
+            {
                 segment.panels += rows.panels();
                 parts.push(rows);
             }
             _ => {
                 let layout = Layout { format, columns };
-                let segment = Segment { format, panels: rows.panels() };
+                let segment = Segment { format, activations, panels: rows.panels() };
                 segments.push((segment, Content::Panels { layout, parts: vec![rows] }));
             }
         }
@@ -89,12 +91,12 @@ pub(super) fn segments(
     segments
 }
 
-fn rope_parts(shape: HeadShape, q: Weight, k: Weight, v: Weight) -> Vec<(Format, u32, Rows)> {
+fn rope_parts(shape: HeadShape, q: Weight, k: Weight, v: Weight) -> Vec<(Weight, Rows)> {
     let HeadShape { heads, kv_heads, head_dim } = shape;
     vec![
-        (q.format, q.columns, Rows::Rope { role: q.role, heads, head_dim }),
-        (k.format, k.columns, Rows::Rope { role: k.role, heads: kv_heads, head_dim }),
-        (v.format, v.columns, Rows::Plain { role: v.role, rows: v.rows }),
+        (q, Rows::Rope { role: q.role, heads, head_dim }),
+        (k, Rows::Rope { role: k.role, heads: kv_heads, head_dim }),
+        (v, Rows::Plain { role: v.role, rows: v.rows }),
     ]
 }
 

@@ -1,7 +1,8 @@
 //! The kernel table: one kernel for each distinct description.
 
+use crate::format::Activations;
 use crate::lower::{
-    AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Lowered, lower_attention,
+    AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Lowered, Segment, lower_attention,
     lower_embed, lower_linear,
 };
 
@@ -70,9 +71,17 @@ fn base_name(spec: &Spec) -> String {
                 EpilogueKernel::Glu => "linear_glu",
                 EpilogueKernel::RopeAppend { .. } => "linear_rope_append",
             };
-            let formats: Vec<&str> = k.segments.iter().map(|s| s.format.name()).collect();
+            let formats: Vec<String> = k.segments.iter().map(segment_name).collect();
             let rows = k.panels() * crate::pack::layout::PANEL;
             format!("{norm}{kind}_{}_{rows}x{}_t{}", formats.join("_"), k.columns, k.tokens)
         }
+    }
+}
+
+/// `q4_0`, or `q4_0_by_q8` where it is multiplied with codes.
+fn segment_name(segment: &Segment) -> String {
+    match segment.activations {
+        Activations::F32 => segment.format.to_string(),
+        Activations::Q8(_) => format!("{}_by_q8", segment.format),
     }
 }

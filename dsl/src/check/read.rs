@@ -2,7 +2,7 @@
 
 use crate::ast::{Entry, Ident, ModelDecl, Value, ValueKind};
 use crate::diagnostic::{Code, Problem, Span};
-use crate::model::{Activations, KvStorage, TensorStorage};
+use crate::model::{Activations, Group, KvStorage, TensorStorage};
 
 use super::draft::{Draft, SharingDraft, Slot};
 use super::values::{Reader, Taken};
@@ -137,10 +137,7 @@ impl<'s> Reader<'_, 's> {
                         });
                 }
                 "activations" => {
-                    let read = |name: &str| {
-                        if name == "q8" { Activations::Q8 } else { Activations::F32 }
-                    };
-                    draft.activations = self.choice(*key, value, &words::ACTIVATIONS, read);
+                    draft.activations = self.activations(value);
                 }
                 _ => self.unknown_key("storage", *key, &words::STORAGE_KEYS, draft),
             }
@@ -151,16 +148,46 @@ impl<'s> Reader<'_, 's> {
         let Some(taken) = self.take(key, value, &words::TENSORS) else {
             return Slot::Broken;
         };
-        let group = self.counted(Some(&taken), words::GROUP).value_or(words::DEFAULT_GROUP);
-        let storage = match (taken.form.name, group) {
-            ("f16", _) => TensorStorage::F16,
-            ("bf16", _) => TensorStorage::Bf16,
-            ("q8", Some(group)) => TensorStorage::Q8 { group },
-            ("q4", Some(group)) => TensorStorage::Q4 { group },
-            ("q8" | "q4", None) => return Slot::Broken,
-            _ => TensorStorage::F32,
+        let codes = |bits, minimum, group: Option<Group>| {
+            group.map(|group| TensorStorage::Codes { bits, group, minimum })
         };
-        Slot::Given(storage, value.span)
+        let group = self.group(&taken).value_or(words::DEFAULT_GROUP);
+        let storage = match taken.form.name {
+            "f16" => Some(TensorStorage::F16),
+            "bf16" => Some(TensorStorage::Bf16),
+            "q8" => codes(8, false, group),
+            "q6" => codes(6, false, group),
+            "q4" => codes(4, false, group),
+            "q8m" => codes(8, true, group),
+            "q6m" => codes(6, true, group),
+            "q4m" => codes(4, true, group),
+            _ => Some(TensorStorage::F32),
+        };
+        storage.map_or(Slot::Broken, |storage| Slot::Given(storage, value.span))
+    }
+
+    fn activations(&mut self, value: &Value<'s>) -> Slot<Activations> {
+        let Some(taken) = self.take("activations", value, &words::ACTIVATIONS) else {
+            return Slot::Broken;
+        };
+        let activations = match (taken.form.name, self.group(&taken)) {
+            (_, Slot::Broken) => return Slot::Broken,
+            ("q8", group) => Activations::Q8 { group: group.value() },
+            _ => Activations::F32,
+        };
+        Slot::Given(activations, value.span)
+    }
+
+    /// The argument of a form that takes a group: a count, or the word `row`.
+    fn group(&mut self, taken: &Taken<'_, 's>) -> Slot<Group> {
+        match taken.argument(words::GROUP.name) {
+            None => taken.missing(),
+            Some(Value { kind: ValueKind::Word("row"), span }) => Slot::Given(Group::Row, *span),
+            Some(value) => match self.count(value, words::GROUP) {
+                Slot::Given(size, span) => Slot::Given(Group::Of(size), span),
+                Slot::Broken | Slot::Absent => Slot::Broken,
+            },
+        }
     }
 
     /// A value that is one of a few plain words.

@@ -2,7 +2,7 @@
 
 use crate::ast::ModelDecl;
 use crate::diagnostic::{Code, Problem, Span};
-use crate::model::{Activations, Block, KvStorage, Model, Sharing, Storage, TensorStorage};
+use crate::model::{Activations, Block, Group, KvStorage, Model, Sharing, Storage, TensorStorage};
 use crate::number::grouped;
 use crate::source::clipped;
 use crate::suggest::{divisors, join, join_names, join_numbers, nearest};
@@ -36,6 +36,7 @@ pub(super) fn finish(
         [draft.width.span(), draft.head_dim.span(), draft.heads.span(), draft.ffn_hidden.span()];
     let blocks = rules.groups("blocks", &draft.blocks, &rows, &causes);
     let embeddings = rules.groups("embeddings", &draft.embeddings, &rows[..1], &causes[..1]);
+    let activations = rules.activations(&draft.activations, &rows, &causes);
     let model = Model {
         name: decl.name.text.to_owned(),
         vocab: draft.vocab.value()?,
@@ -56,7 +57,7 @@ pub(super) fn finish(
             blocks: blocks?,
             embeddings: embeddings?,
             kv_cache: draft.kv_cache.value_or(KvStorage::F32)?,
-            activations: draft.activations.value_or(Activations::F32)?,
+            activations: activations?,
         },
     };
     rules.parameters(draft, &model);
@@ -242,34 +243,73 @@ impl Rules<'_> {
         causes: &[Option<Span>],
     ) -> Option<TensorStorage> {
         let storage = slot.value_or(TensorStorage::F32)?;
-        let (TensorStorage::Q8 { group } | TensorStorage::Q4 { group }) = storage else {
-            return Some(storage);
-        };
+        let TensorStorage::Codes { group, .. } = storage else { return Some(storage) };
+        self.group(class, group, slot.span(), rows, causes).then_some(storage)
+    }
+
+    /// The same of the groups of activations.
+    fn activations(
+        &mut self,
+        slot: &Slot<Activations>,
+        rows: &[(&str, Option<u32>)],
+        causes: &[Option<Span>],
+    ) -> Option<Option<Activations>> {
+        match slot {
+            Slot::Broken => None,
+            Slot::Absent => Some(None),
+            Slot::Given(activations, span) => match activations {
+                Activations::Q8 { group: Some(group) } => self
+                    .group("activations", *group, Some(*span), rows, causes)
+                    .then_some(Some(*activations)),
+                Activations::Q8 { group: None } | Activations::F32 => Some(Some(*activations)),
+            },
+        }
+    }
+
+    fn group(
+        &mut self,
+        class: &str,
+        group: Group,
+        place: Option<Span>,
+        rows: &[(&str, Option<u32>)],
+        causes: &[Option<Span>],
+    ) -> bool {
         let known = || rows.iter().filter_map(|(name, k)| Some((*name, (*k)?)));
         let cut: Vec<String> = known()
-            .filter(|(_, k)| !k.is_multiple_of(group))
+            .filter(|(_, k)| !group.divides(*k))
             .map(|(name, k)| format!("rows of {} ({name})", grouped(k.into())))
             .collect();
-        let usual = words::DEFAULT_GROUP;
-        let causes = [slot.span()].into_iter().chain(causes.iter().copied());
-        let fits = known().all(|(_, k)| k.is_multiple_of(usual));
-        let hint = match fits {
-            true => format!("write `group: {usual}`, which divides all rows"),
-            false => format!(
-                "{usual} is the only group so far: give it rows that it divides, or use `f16`"
-            ),
+        let fits = |group: Group| known().all(|(_, k)| group.divides(k));
+        let fitting: Vec<String> = Group::SIZES
+            .map(Group::Of)
+            .into_iter()
+            .chain([Group::Row])
+            .filter(|group| fits(*group))
+            .map(|group| format!("`group: {group}`"))
+            .collect();
+        let hint = if fitting.is_empty() {
+            let instead = if class == "activations" { "f32" } else { "f16" };
+            format!(
+                "groups are whole blocks of 32: give it rows that 32 divides, or use `{instead}`"
+            )
+        } else {
+            format!("write {}", join(&fitting, "or"))
         };
+        let causes = [place].into_iter().chain(causes.iter().copied());
+        let is_there = matches!(group, Group::Row)
+            || Group::SIZES.into_iter().any(|size| group == Group::Of(size));
         if !cut.is_empty() {
-            let message = format!("{class}: groups of {group} do not divide {}", join(&cut, "and"));
+            let groups = match group {
+                Group::Of(size) => format!("groups of {size}"),
+                Group::Row => "blocks of 32".to_owned(),
+            };
+            let message = format!("{class}: {groups} do not divide {}", join(&cut, "and"));
             self.report(causes, Code::Group, message, hint);
-            None
-        } else if group != usual {
+        } else if !is_there {
             let message = format!("{class}: a group of {group} is not supported yet");
             self.report(causes, Code::NotYet, message, hint);
-            None
-        } else {
-            Some(storage)
         }
+        cut.is_empty() && is_there
     }
 
     fn parameters(&mut self, draft: &Draft, model: &Model) {

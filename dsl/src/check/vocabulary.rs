@@ -1,5 +1,7 @@
 //! The words of the language: keys, forms, their limits, and what is planned for later.
 
+use crate::model::Group;
+
 /// A key that takes a count.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CountKey {
@@ -37,7 +39,7 @@ pub(super) const MAX_MODELS: usize = 256;
 
 /// Defaults of the values that a description may leave out.
 pub(super) const DEFAULT_EPS: f32 = 1e-5;
-pub(super) const DEFAULT_GROUP: u32 = 32;
+pub(super) const DEFAULT_GROUP: Group = Group::Of(32);
 
 /// The keys of a model.
 pub(super) const MODEL_KEYS: [&str; 8] =
@@ -78,16 +80,21 @@ pub(super) const SHARING: [Form; 5] = [
     form("reverse", &[], "reverse"),
     form("order", &[], "order [0, 0, 1]"),
 ];
-pub(super) const TENSORS: [Form; 5] = [
+pub(super) const TENSORS: [Form; 9] = [
     form("f32", &[], "f32"),
     form("f16", &[], "f16"),
     form("bf16", &[], "bf16"),
     form("q8", &["group"], "q8(group: 32)"),
+    form("q6", &["group"], "q6(group: 64)"),
     form("q4", &["group"], "q4(group: 32)"),
+    form("q8m", &["group"], "q8m(group: 32)"),
+    form("q6m", &["group"], "q6m(group: 64)"),
+    form("q4m", &["group"], "q4m(group: 32)"),
 ];
 pub(super) const KV_CACHE: [Form; 3] =
     [form("f32", &[], "f32"), form("f16", &[], "f16"), form("q8", &[], "q8")];
-pub(super) const ACTIVATIONS: [Form; 2] = [form("f32", &[], "f32"), form("q8", &[], "q8")];
+pub(super) const ACTIVATIONS: [Form; 2] =
+    [form("f32", &[], "f32"), form("q8", &["group"], "q8(group: 64)")];
 pub(super) const EMBEDDINGS: [Form; 2] = [form("tied", &[], "tied"), form("untied", &[], "untied")];
 
 /// What a model must give: the key, how it is reached, and a complete use.
@@ -143,6 +150,9 @@ pub(super) fn synonym(word: &str) -> Option<&'static str> {
 pub(super) fn said_otherwise(key: &str, word: &str) -> Option<&'static str> {
     Some(match (key, word) {
         ("attention", "mha") => "multi-head attention is `gqa(heads: 9)`, without `kv_heads`",
+        ("q8" | "q6" | "q4", "min" | "minimum" | "symmetric") => {
+            "with a minimum for each group it is `q8m`, `q6m` or `q4m`"
+        }
         ("attention", "mqa") => "multi-query attention is `gqa(heads: 9, kv_heads: 1)`",
         _ => return None,
     })
@@ -157,9 +167,6 @@ pub(super) fn later(place: &str, word: &str) -> Option<&'static str> {
         ("norm", "layer" | "layernorm" | "none") => "a norm other than rms",
         ("ffn", "geglu") => "geglu",
         ("ffn", "plain" | "mlp" | "silu" | "gelu" | "relu" | "relu2") => "an ungated ffn",
-        ("blocks" | "embeddings", "q6") => "q6 storage",
-        ("q8" | "q4", "min" | "minimum" | "symmetric") => "a minimum per group",
-        ("q8" | "q4", "row") => "one group per row",
         ("gqa", "window") => "window (sliding attention)",
         ("gqa" | "block", "qk_norm") => "qk_norm",
         ("gqa" | "block", "bias" | "biases") => "biases on projections",

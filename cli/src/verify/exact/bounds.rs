@@ -28,8 +28,20 @@ pub fn ulp_error(found: f32, exact: f64) -> f64 {
 /// A product of K columns; `magnitude` is the sum of `abs(w_k x_k)` over the exact weights, which
 /// quantized formats round once before.
 pub fn product(format: Format, columns: usize, magnitude: f64) -> f64 {
-    let roundings = columns + usize::from(format.group() > 1);
+    let roundings = columns + usize::from(format.codes().is_some());
     gamma(roundings) * magnitude + columns as f64 * LEAST
+}
+
+/// A product of codes with codes in `sums` steps of the accumulator; `magnitude` is the sum of
+/// `(abs(d code) + abs(m)) * abs(x_k)` over the exact values of the codes. Before its step a term
+/// is rounded as a sum and as a product of scales; a product of scales may be subnormal.
+pub fn product_of_codes(sums: usize, columns: usize, magnitude: f64) -> f64 {
+    gamma(sums + 2) * magnitude + columns as f64 * 255.0 * 127.0 * LEAST
+}
+
+/// An activation by its code, whose group has the scale `d`.
+pub fn quantized(d: f64) -> f64 {
+    d * (0.5 + 127.0 * gamma(4)) + f64::exp2(-100.0)
 }
 
 /// A dequantized weight.

@@ -1,33 +1,47 @@
 //! The formulas of a model in f64, and what the bytes of weights mean.
 
-use deepthin_compiler::format::Format;
+use deepthin_compiler::format::{Format, Scale};
 
-/// All weights that stored bytes mean, exactly.
-pub fn decode(format: Format, bytes: &[u8]) -> Vec<f64> {
-    let half = |at: &[u8]| half_to_f64(u16::from_le_bytes([at[0], at[1]]));
-    let nibble = |group: &[u8], i: usize| f64::from(group[i % 16] >> (4 * (i / 16)) & 15);
+/// All weights that the stored bytes of a row of `columns` mean, exactly.
+pub fn decode(format: Format, columns: usize, bytes: &[u8]) -> Vec<f64> {
     let single = |bits: u32| f64::from(f32::from_bits(bits));
-    match format {
-        Format::F32 => bytes
-            .chunks_exact(4)
-            .map(|b| single(u32::from_le_bytes([b[0], b[1], b[2], b[3]])))
-            .collect(),
-        Format::F16 => bytes.chunks_exact(2).map(half).collect(),
-        Format::Bf16 => {
-            bytes.chunks_exact(2).map(|b| single(u32::from_le_bytes([0, 0, b[0], b[1]]))).collect()
+    let brain = |b: &[u8]| single(u32::from_le_bytes([0, 0, b[0], b[1]]));
+    let half = |b: &[u8]| half_to_f64(u16::from_le_bytes([b[0], b[1]]));
+    let codes = match format {
+        Format::F32 => {
+            let words = bytes.chunks_exact(4);
+            return words.map(|b| single(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect();
         }
-        Format::Q8_0 => bytes
-            .chunks_exact(34)
-            .flat_map(|g| (0..32).map(move |i| half(g) * f64::from(g[2 + i].cast_signed())))
-            .collect(),
-        Format::Q4_0 => bytes
-            .chunks_exact(18)
-            .flat_map(|g| (0..32).map(move |i| half(g) * (nibble(&g[2..], i) - 8.0)))
-            .collect(),
-        Format::Q4_1 => bytes
-            .chunks_exact(20)
-            .flat_map(|g| (0..32).map(move |i| half(g) * nibble(&g[4..], i) + half(&g[2..])))
-            .collect(),
+        Format::F16 => return bytes.chunks_exact(2).map(half).collect(),
+        Format::Bf16 => return bytes.chunks_exact(2).map(brain).collect(),
+        Format::Codes(codes) => codes,
+    };
+    let bits = codes.bits.count() as usize;
+    let group = codes.group.elements(columns);
+    let heads = if codes.minimum { 4 } else { 2 };
+    let scale = |b: &[u8]| if codes.scale == Scale::F16 { half(b) } else { brain(b) };
+    let mut weights = Vec::new();
+    for group in bytes.chunks_exact(heads + group * bits / 8) {
+        let (d, m) = (scale(group), if codes.minimum { scale(&group[2..]) } else { 0.0 });
+        for block in group[heads..].chunks_exact(4 * bits) {
+            weights.extend((0..32).map(|i| d * code(bits, codes.minimum, block, i) + m));
+        }
+    }
+    weights
+}
+
+/// Code i of a block of 32, without its bias.
+fn code(bits: usize, minimum: bool, block: &[u8], i: usize) -> f64 {
+    let nibble = f64::from(block[i % 16] >> (4 * (i / 16)) & 15);
+    match (bits, minimum) {
+        (8, false) => f64::from(block[i].cast_signed()),
+        (8, true) => f64::from(block[i]),
+        (4, false) => nibble - 8.0,
+        (4, true) => nibble,
+        (_, minimum) => {
+            let pair = f64::from(block[16 + i % 8] >> (2 * (i / 8)) & 3);
+            nibble + 16.0 * pair - if minimum { 0.0 } else { 32.0 }
+        }
     }
 }
 

@@ -6,13 +6,14 @@
 
 use deepthin_compiler::format::Format;
 use deepthin_compiler::lower::{
-    AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Role, padded_context,
-    value_row_bytes, vector_bytes,
+    AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, QuantizedRows, Role, Segment,
+    padded_context, value_row_bytes, vector_bytes,
 };
 use deepthin_compiler::pack::layout::{Layout, PANEL, TILE};
 use deepthin_compiler::plan::Spec;
 
-use super::{bounds, formulas, packed};
+use super::packed::{self, Weight};
+use super::{bounds, formulas};
 use crate::verify::planned::{Drawn, Planned};
 use crate::verify::scalars::Place;
 
@@ -87,8 +88,12 @@ impl<'c> Call<'c> {
 
     /// The working memory of a name.
     fn scratch(&self, name: &str) -> Vec<f64> {
+        floats(self.scratch_bytes(name))
+    }
+
+    fn scratch_bytes(&self, name: &str) -> &'c [u8] {
         let number = self.planned.kernel.buffers.values().position(|b| b.name == name);
-        number.and_then(|i| self.after.get(i)).map_or(Vec::new(), |b| floats(b))
+        number.and_then(|i| self.after.get(i)).copied().unwrap_or_default()
     }
 
     /// Holds one number against the truth.
@@ -111,6 +116,7 @@ impl<'c> Call<'c> {
         let table = self.bytes_before(Role::Weights(0));
         let exact = packed::row(layout, table, (token / PANEL) as usize, token % PANEL);
         for (i, (found, exact)) in self.after(Role::Output).into_iter().zip(exact).enumerate() {
+            let exact = exact.scaled + exact.minimum;
             self.see("row", i, found, exact, bounds::weight(exact));
         }
     }
@@ -165,24 +171,82 @@ impl<'c> Call<'c> {
             let layout = Layout { format: segment.format, columns: kernel.columns };
             let weights = self.bytes_before(Role::Weights(i));
             let last = first + segment.panels as usize;
+            let codes = self.codes(kernel, segment, x);
             for panel in begin.max(first)..end.min(last) {
                 for lane in 0..PANEL {
                     let row = packed::row(layout, weights, panel - first, lane);
                     let element = panel * PANEL as usize + lane as usize;
-                    self.row(segment.format, &row, x, y, element);
+                    match &codes {
+                        Some(codes) => self.row_of_codes(segment, &row, codes, y, element),
+                        None => self.row(segment.format, &row, x, y, element),
+                    }
                 }
             }
             first = last;
         }
     }
 
-    fn row(&mut self, format: Format, w: &[f64], x: &[&[f64]], y: &[&[f64]], element: usize) {
+    fn row(&mut self, format: Format, w: &[Weight], x: &[&[f64]], y: &[&[f64]], element: usize) {
         for (x, y) in x.iter().zip(y) {
-            let terms = w.iter().zip(*x).map(|(w, x)| w * x);
+            let terms = w.iter().zip(*x).map(|(w, x)| (w.scaled + w.minimum) * x);
             let (exact, magnitude) =
                 terms.fold((0.0, 0.0), |(sum, all), term| (sum + term, all + term.abs()));
             let found = y.get(element).copied().unwrap_or(f64::NAN);
             let bound = bounds::product(format, w.len(), magnitude);
+            self.see("product", element, found, exact, bound);
+        }
+    }
+
+    /// What the kernel has made of the input of a segment: the value of each code, held against
+    /// the input. `None` where it is multiplied as it is.
+    fn codes(
+        &mut self,
+        kernel: &LinearKernel,
+        segment: &Segment,
+        x: &[&[f64]],
+    ) -> Option<Vec<Vec<f64>>> {
+        let (number, piece) = kernel.quantized_input(segment)?;
+        let piece = piece as usize;
+        let [codes, pieces] = QuantizedRows::names(number);
+        let codes = self.scratch_bytes(&codes);
+        let scales = self.scratch(&pieces);
+        let columns = kernel.columns as usize;
+        let count = columns / piece;
+        let mut all = Vec::new();
+        for (token, x) in x.iter().enumerate() {
+            let codes = codes.get(token * columns..)?;
+            let scales = scales.get(token * 3 * count..)?;
+            let mut values = Vec::with_capacity(columns);
+            for (k, (code, x)) in codes.iter().zip(*x).enumerate() {
+                let d = *scales.get(k / piece)?;
+                let value = d * f64::from(code.cast_signed());
+                self.see("activation", k, value, *x, bounds::quantized(d));
+                values.push(value);
+            }
+            all.push(values);
+        }
+        Some(all)
+    }
+
+    fn row_of_codes(
+        &mut self,
+        segment: &Segment,
+        w: &[Weight],
+        x: &[Vec<f64>],
+        y: &[&[f64]],
+        element: usize,
+    ) {
+        let piece = segment.activations.piece(segment.format, w.len());
+        let steps = if segment.format.codes().is_some_and(|codes| codes.minimum) { 2 } else { 1 };
+        for (x, y) in x.iter().zip(y) {
+            let (mut exact, mut magnitude) = (0.0, 0.0);
+            for (w, x) in w.iter().zip(x) {
+                exact += (w.scaled + w.minimum) * x;
+                magnitude += (w.scaled.abs() + w.minimum.abs()) * x.abs();
+            }
+            let found = y.get(element).copied().unwrap_or(f64::NAN);
+            let sums = w.len() / piece.max(1) * steps;
+            let bound = bounds::product_of_codes(sums, w.len(), magnitude);
             self.see("product", element, found, exact, bound);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::super::{Epilogue, Func, HeadShape, Op, Role, ValueId};
 use super::{Findings, Kind, Rule, op};
-use crate::format::Format;
+use crate::format::{Activations, BLOCK, Format, MOST_EXACT};
 use crate::id::Id;
 
 /// Checks F-01 to F-09 and F-11 in one function.
@@ -111,8 +111,19 @@ fn weights(func: &Func, kind: Kind, found: &mut Findings) {
             report(Rule::WEIGHT, "a weight has at least one row and one column".to_owned());
         }
         if weight.format.row_bytes(weight.columns as usize).is_none() {
-            let group = weight.format.group();
+            let group = weight.format.group(BLOCK);
             report(Rule::WEIGHT, format!("groups of {group} do not divide a row"));
+        }
+        if let Activations::Q8(group) = weight.activations {
+            let columns = weight.columns as usize;
+            if weight.format.codes().is_none() {
+                report(Rule::WEIGHT, "codes are multiplied with codes alone".to_owned());
+            }
+            if !group.divides(columns) {
+                report(Rule::WEIGHT, "groups of activations do not divide a row".to_owned());
+            } else if weight.activations.piece(weight.format, columns) > MOST_EXACT {
+                report(Rule::WEIGHT, format!("a sum of more than {MOST_EXACT} codes"));
+            }
         }
         if weight.role.is_gain() && (weight.rows != 1 || weight.format != Format::F32) {
             report(Rule::WEIGHT, "a gain is one row of f32".to_owned());

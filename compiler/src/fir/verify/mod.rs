@@ -8,7 +8,8 @@
 //!   function has a parameter and no `embed` op
 //!
 //! Weights
-//! - F-05 a weight has rows and columns, its format's groups divide a row, a gain is one f32 row
+//! - F-05 a weight has rows and columns, its format's groups divide a row, a gain is one f32 row;
+//!   quantized activations meet codes, their groups divide a row, and sums of codes fit 32 bits
 //! - F-06 block tensors are read by blocks, the others by `embed` and `head`; each once in a
 //!   function; a table, a gain and a matrix are used as what they are
 //!

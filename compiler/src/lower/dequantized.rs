@@ -1,0 +1,177 @@
+//! Products of codes with f32 activations: each weight is dequantized where it is used.
+
+use super::codes::{self, Count, Numbers, widened};
+use super::product::{Group, Product};
+use crate::format::{Bits, Codes, Scale};
+use crate::pack::layout::{BLOCK_COLUMNS, PANEL};
+use crate::vir::{Affine, Bound, Builder, Elem, IndexId, ValueId};
+use std::ops::Range;
+
+/// Row vectors whose codes are held at once: with one token the chains of a panel take turns, so
+/// that its lines are read in their order in memory and all fits sixteen registers.
+const HELD_VECTORS: usize = 4;
+
+/// Where the inner loop stands.
+#[derive(Clone, Copy)]
+struct Place {
+    panel: IndexId,
+    step: IndexId,
+    /// Block of the step.
+    block: Count,
+    /// Unit of the block.
+    unit: IndexId,
+}
+
+impl Product {
+    /// Sums over the steps of a panel: the scales of a step to f32, then its blocks.
+    pub(super) fn dequantized(
+        &self,
+        b: &mut Builder,
+        codes: Codes,
+        panel: IndexId,
+        group: &Group,
+        init: &[ValueId],
+    ) -> Vec<ValueId> {
+        let steps = Bound::Const(self.layout.steps());
+        b.for_range_vec(Bound::Const(0), steps, init, |b, step, sums| {
+            self.unpack_scales(b, codes, panel, step, group);
+            let blocks = self.layout.blocks();
+            if blocks == 1 {
+                return self.block(b, codes, (panel, step, Count::Of(0)), group, sums);
+            }
+            b.for_range_vec(Bound::Const(0), Bound::Const(blocks), sums, |b, block, sums| {
+                self.block(b, codes, (panel, step, Count::Index(block)), group, sums)
+            })
+        })
+    }
+
+    fn block(
+        &self,
+        b: &mut Builder,
+        codes: Codes,
+        (panel, step, block): (IndexId, IndexId, Count),
+        group: &Group,
+        sums: &[ValueId],
+    ) -> Vec<ValueId> {
+        let held = if self.tokens == 1 { HELD_VECTORS } else { group.rows.len() };
+        let mut sums = sums.to_vec();
+        for first in (0..group.rows.len()).step_by(held) {
+            let vectors = first..group.rows.len().min(first + held);
+            // Sums lie token by token; with several tokens all vectors are held.
+            let own = if self.tokens == 1 { vectors.clone() } else { 0..sums.len() };
+            let units = Bound::Const(codes::units(codes.bits));
+            let next =
+                b.for_range_vec(Bound::Const(0), units, &sums[own.clone()], |b, unit, sums| {
+                    let mut sums = sums.to_vec();
+                    let place = Place { panel, step, block, unit };
+                    self.unit(b, codes, place, group, vectors.clone(), &mut sums);
+                    sums
+                });
+            sums[own].copy_from_slice(&next);
+        }
+        sums
+    }
+
+    fn unpack_scales(
+        &self,
+        b: &mut Builder,
+        codes: Codes,
+        panel: IndexId,
+        step: IndexId,
+        group: &Group,
+    ) {
+        let mut unpack = |byte: u32, vector: usize, slot: u32| {
+            let at = self.step(panel, step).offset(i64::from(byte));
+            let at = group.looped(at, |rows| rows * 2);
+            let half = b.load(Elem::U16, self.weights, at);
+            let scale = widened(b, codes.scale == Scale::Bf16, half);
+            let place = scale_place(b.lanes(), vector, slot);
+            b.store(scale, Elem::F32, self.scales, place);
+        };
+        for (v, row) in group.rows.iter().enumerate() {
+            unpack(self.layout.scale(*row), v, 0);
+            if codes.minimum {
+                unpack(self.layout.minimum(*row), v, PANEL);
+            }
+        }
+    }
+
+    fn unit(
+        &self,
+        b: &mut Builder,
+        codes: Codes,
+        place: Place,
+        group: &Group,
+        vectors: Range<usize>,
+        sums: &mut [ValueId],
+    ) {
+        let numbers: Vec<Numbers> = vectors
+            .clone()
+            .map(|v| {
+                let lines = self.lines(b, codes.bits, place, group, group.rows[v]);
+                Numbers::new(b, codes, &lines)
+            })
+            .collect();
+        let quads = codes::quads(codes.bits);
+        for quad in 0..quads {
+            // Column by column, so that neighboring instructions belong to different chains.
+            for i in 0..4 {
+                let weights: Vec<ValueId> = vectors
+                    .clone()
+                    .zip(&numbers)
+                    .map(|(v, numbers)| dequantize(b, self, codes, numbers, (quad, i), v))
+                    .collect();
+                self.accumulate(b, &weights, sums, |p, token| {
+                    let at = p.x.at(token, quad * 4 + i);
+                    let step = p.layout.step_columns();
+                    let at = Count::Index(place.step).along(at, step * 4);
+                    let at = place.block.along(at, BLOCK_COLUMNS * 4);
+                    Count::Index(place.unit).along(at, quads * 4 * 4)
+                });
+            }
+        }
+    }
+
+    /// The lines of a unit of the rows from `row` on.
+    fn lines(
+        &self,
+        b: &mut Builder,
+        bits: Bits,
+        place: Place,
+        group: &Group,
+        row: u32,
+    ) -> Vec<ValueId> {
+        let start = self.step(place.panel, place.step).offset(i64::from(self.layout.code(row, 0)));
+        let start = place.block.along(start, self.layout.block_bytes());
+        let start = group.looped(start, |rows| self.layout.code(rows, 0));
+        codes::lines(b, bits, Count::Index(place.unit), |b, at| {
+            b.load(Elem::I32, self.weights, start.clone().sum(&at))
+        })
+    }
+}
+
+/// Where the f32 scale (slot 0) or minimum (slot 32) of a row vector lies.
+fn scale_place(lanes: u32, vector: usize, slot: u32) -> Affine {
+    let vector = i64::try_from(vector).unwrap_or(i64::MAX);
+    Affine::constant((i64::from(slot) + vector * i64::from(lanes)) * 4)
+}
+
+/// The weights of column `i` of a quad: `d * code`, or `fma(code, d, m)`.
+fn dequantize(
+    b: &mut Builder,
+    product: &Product,
+    codes: Codes,
+    numbers: &Numbers,
+    (quad, i): (u32, u32),
+    vector: usize,
+) -> ValueId {
+    let lanes = b.lanes();
+    let scale = b.load(Elem::F32, product.scales, scale_place(lanes, vector, 0));
+    let minimum =
+        codes.minimum.then(|| b.load(Elem::F32, product.scales, scale_place(lanes, vector, PANEL)));
+    let code = numbers.number(b, quad, i);
+    match minimum {
+        Some(minimum) => b.fma(code, scale, minimum),
+        None => b.fmul(code, scale),
+    }
+}
