@@ -43,6 +43,22 @@ impl<'l> Distribution<'l> {
         f64::from(logit) - self.highest - self.log_sum
     }
 
+    /// The Kullback-Leibler divergence `sum p ln(p / q)` of this distribution p from `other`, q, over
+    /// the same vocabulary, in nats.
+    pub fn divergence(&self, other: &Distribution<'_>) -> f64 {
+        let terms = self.logits.iter().zip(other.logits).map(|(p, q)| {
+            let (p, q) = (self.of_logit(*p), other.of_logit(*q));
+            libm::exp(p) * (p - q)
+        });
+        terms.sum()
+    }
+
+    /// The likeliest token; of equal logits the lowest id.
+    pub fn likeliest(&self) -> Option<u32> {
+        let logits = (0..).zip(self.logits.iter().copied());
+        logits.min_by(likelier).map(|(id, _)| id)
+    }
+
     /// The `count` likeliest tokens, or all where there are fewer; of equal logits the lower id
     /// comes first.
     pub fn top(&self, count: usize) -> Vec<Likely> {
@@ -84,6 +100,18 @@ mod tests {
         assert_eq!(first, [5, 1]);
         let all: Vec<u32> = ids(6);
         assert_eq!(all, [5, 1, 3, 0, 2, 4]);
+    }
+
+    #[test]
+    fn a_distribution_diverges_from_others_alone() {
+        let (a, b) = ([0.0, 0.0], [3_f32.ln(), 0.0]);
+        let (a, b) = (Distribution::new(&a), Distribution::new(&b));
+        assert_eq!(a.divergence(&a), 0.0);
+        // p = 1/2, 1/2 and q = 3/4, 1/4.
+        let expected = 0.5 * (2.0_f64 / 3.0).ln() + 0.5 * 2_f64.ln();
+        assert!((a.divergence(&b) - expected).abs() < 1e-7);
+        assert_eq!((a.likeliest(), b.likeliest()), (Some(0), Some(0)));
+        assert_eq!(Distribution::new(&[1.0, 7.0, 7.0]).likeliest(), Some(1));
     }
 
     #[test]

@@ -66,8 +66,15 @@ impl Sums {
         self.second += log_probability * log_probability;
     }
 
+    /// Adds what a distribution says of the token that comes next.
+    fn add_next(&mut self, distribution: &Distribution<'_>, next: Option<&u32>) {
+        if let Some(log_probability) = next.and_then(|id| distribution.log_probability(*id)) {
+            self.add(log_probability);
+        }
+    }
+
     fn score(&self, chunks: usize) -> Score {
-        let count = self.tokens as f64;
+        let count = (self.tokens as f64).max(1.0);
         let mean = self.first / count;
         let variance = (self.second / count - mean * mean).max(0.0);
         let perplexity = libm::exp(mean);
@@ -76,50 +83,126 @@ impl Sums {
     }
 }
 
-/// Scores `ids` in chunks of `chunk` tokens, on a session with at least that much context.
+/// How far a model's distributions are from those of another, over all scored tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Divergence {
+    /// Mean of the Kullback-Leibler divergence `sum p ln(p / q)`, p of the other model, in nats.
+    pub mean: f64,
+    /// Its standard error.
+    pub error: f64,
+    /// The share of tokens for which both find the same token the most likely.
+    pub same_top: f64,
+}
+
+/// A text cut into chunks.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunks<'t> {
+    /// The text's tokens.
+    pub ids: &'t [u32],
+    /// Tokens of a chunk.
+    pub chunk: u32,
+    /// The token that texts of the model begin with, if any: it takes the place of the first token
+    /// of each chunk.
+    pub start: Option<u32>,
+}
+
+impl Chunks<'_> {
+    /// The chunks, or why none is scored.
+    fn each(&self) -> Result<Vec<Vec<u32>>, PerplexityError> {
+        let Chunks { ids, chunk, start } = *self;
+        if chunk < MIN_CHUNK {
+            return Err(PerplexityError::Chunk { found: chunk });
+        }
+        if ids.len() < chunk as usize {
+            return Err(PerplexityError::TooShort { tokens: ids.len(), chunk });
+        }
+        let begun = |tokens: &[u32]| {
+            let mut tokens = tokens.to_vec();
+            if let (Some(first), Some(start)) = (tokens.first_mut(), start) {
+                *first = start;
+            }
+            tokens
+        };
+        Ok(ids.chunks_exact(chunk as usize).map(begun).collect())
+    }
+}
+
+/// Scores a text on a session with at least a chunk of context.
 ///
-/// `start` is the token that texts of the model begin with, if any: it takes the place of the
-/// first token of each chunk. `after` sees the score so far after each chunk and may end the
-/// measurement there.
+/// `after` sees the score so far after each chunk and may end the measurement there.
 ///
 /// # Errors
 /// A chunk that scores nothing, a text shorter than one chunk, logits that are not finite.
 pub fn measure(
     session: &mut Session,
-    ids: &[u32],
-    chunk: u32,
-    start: Option<u32>,
+    text: &Chunks<'_>,
     after: &mut dyn FnMut(&Score) -> ControlFlow<()>,
 ) -> Result<Score, PerplexityError> {
-    if chunk < MIN_CHUNK {
-        return Err(PerplexityError::Chunk { found: chunk });
-    }
     let mut sums = Sums::default();
-    let mut score = None;
-    for (number, tokens) in ids.chunks_exact(chunk as usize).enumerate() {
-        let mut tokens = tokens.to_vec();
-        if let (Some(first), Some(start)) = (tokens.first_mut(), start) {
-            *first = start;
-        }
+    let mut score = sums.score(0);
+    for (number, tokens) in text.each()?.into_iter().enumerate() {
         session.truncate(0);
-        score_chunk(session, &tokens, &mut sums)?;
-        let so_far = sums.score(number + 1);
-        score = Some(so_far);
-        if after(&so_far).is_break() {
+        let last = tokens.len().saturating_sub(1);
+        session.feed_each(&tokens[..last], tokens.len() / 2, &mut |index, logits| {
+            sums.add_next(&Distribution::new(logits), tokens.get(index + 1));
+        })?;
+        score = sums.score(number + 1);
+        if after(&score).is_break() {
             break;
         }
     }
-    score.ok_or(PerplexityError::TooShort { tokens: ids.len(), chunk })
+    Ok(score)
 }
 
-/// Scores the second half of one chunk.
-fn score_chunk(session: &mut Session, tokens: &[u32], sums: &mut Sums) -> Result<(), RunError> {
-    let last = tokens.len().saturating_sub(1);
-    session.feed_each(&tokens[..last], tokens.len() / 2, &mut |index, logits| {
-        let next = tokens.get(index + 1);
-        let scored = next.and_then(|next| Distribution::new(logits).log_probability(*next));
-        if let Some(log_probability) = scored {
-            sums.add(log_probability);
+/// [`measure`], and how far the session's distributions are from those of `reference`, a session
+/// of another model with the same vocabulary.
+///
+/// # Errors
+/// As [`measure`].
+pub fn compare(
+    session: &mut Session,
+    reference: &mut Session,
+    text: &Chunks<'_>,
+    after: &mut dyn FnMut(&Score) -> ControlFlow<()>,
+) -> Result<(Score, Divergence), PerplexityError> {
+    let (mut sums, mut divergences) = (Sums::default(), Sums::default());
+    let mut same = 0_usize;
+    let mut score = sums.score(0);
+    for (number, tokens) in text.each()?.into_iter().enumerate() {
+        session.truncate(0);
+        reference.truncate(0);
+        let last = tokens.len().saturating_sub(1);
+        let (unscored, scored) = tokens[..last].split_at((tokens.len() / 2).min(last));
+        for session in [&mut *session, &mut *reference] {
+            session.feed_each(unscored, unscored.len(), &mut |_, _| ())?;
         }
-    })
+        // In pieces, of which the other model's logits are kept: how a text is cut changes no bit.
+        let mut first = unscored.len();
+        for piece in scored.chunks(KEPT) {
+            let mut kept: Vec<Vec<f32>> = Vec::with_capacity(KEPT);
+            reference.feed_each(piece, 0, &mut |_, logits| kept.push(logits.to_vec()))?;
+            session.feed_each(piece, 0, &mut |index, logits| {
+                let distribution = Distribution::new(logits);
+                sums.add_next(&distribution, tokens.get(first + index + 1));
+                if let Some(other) = kept.get(index) {
+                    let other = Distribution::new(other);
+                    divergences.add(-other.divergence(&distribution));
+                    same += usize::from(other.likeliest() == distribution.likeliest());
+                }
+            })?;
+            first += piece.len();
+        }
+        score = sums.score(number + 1);
+        if after(&score).is_break() {
+            break;
+        }
+    }
+    let count = (divergences.tokens as f64).max(1.0);
+    let mean = divergences.first / count;
+    let variance = (divergences.second / count - mean * mean).max(0.0);
+    let error = (variance / (count - 1.0).max(1.0)).sqrt();
+    Ok((score, Divergence { mean, error, same_top: same as f64 / count }))
 }
+
+/// Tokens whose logits of the other model are kept at a time.
+const KEPT: usize = 16;

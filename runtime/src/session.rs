@@ -228,6 +228,45 @@ impl Session {
         Ok(())
     }
 
+    /// Appends `tokens` and shows `visit` what each step computes from: its number in the body, and
+    /// the vector in its first operand, for each token in turn. Where the body ends, it shows the
+    /// residual stream with the number of steps. No logits are computed.
+    pub fn feed_observed(
+        &mut self,
+        tokens: &[u32],
+        visit: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), RunError> {
+        self.admit(tokens)?;
+        let program = Arc::clone(&self.program);
+        let (stream, width) = program.stream;
+        for chunk in tokens.chunks(program.chunk as usize) {
+            let pass = Pass { tokens: chunk, position: self.position, first: 0, end: chunk.len() };
+            for (number, step) in program.body.iter().enumerate() {
+                if let Some((operand, elements)) = first_vector(&program, step) {
+                    self.show(operand, elements, chunk.len(), &mut |x| visit(number, x));
+                }
+                self.walk(std::slice::from_ref(step), pass);
+            }
+            self.show(stream, width, chunk.len(), &mut |x| visit(program.body.len(), x));
+            self.position += u32::try_from(chunk.len()).unwrap_or(0);
+        }
+        Ok(())
+    }
+
+    /// Shows a vector of the arena for each token of a chunk.
+    fn show(
+        &mut self,
+        operand: Operand,
+        elements: u32,
+        tokens: usize,
+        visit: &mut dyn FnMut(&[f32]),
+    ) {
+        for token in 0..tokens as u64 {
+            let place = operand.offset + token * operand.token_stride;
+            visit(self.memory.arena.floats(place, elements).unwrap_or_default());
+        }
+    }
+
     /// Runs all chunks; the byte offset of the last token's logits.
     fn run(
         &mut self,
@@ -317,6 +356,13 @@ impl Session {
         }
         RunError::NonFinite { position, origin: Origin::Head }
     }
+}
+
+/// The vector that a step reads first, with its room for whole panels, where it lies in the arena.
+fn first_vector(program: &Program, step: &Step) -> Option<(Operand, u32)> {
+    let operand = step.operands.first().filter(|operand| operand.base == Base::Arena)?;
+    let kernel = program.kernels.get(step.variants.last()?.kernel)?;
+    Some((*operand, u32::try_from(kernel.buffers.first()?.bytes / 4).ok()?))
 }
 
 /// One thread's part of one step.

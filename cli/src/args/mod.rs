@@ -8,6 +8,7 @@ pub(crate) mod compile;
 pub(crate) mod language;
 pub(crate) mod model;
 pub(crate) mod output;
+pub(crate) mod quantize;
 pub(crate) mod text;
 pub(crate) mod verify;
 
@@ -21,6 +22,7 @@ use deepthin::catalog;
 use self::bench::{BenchArgs, HwArgs};
 use self::compile::CompileArgs;
 use self::language::{CheckArgs, FmtArgs};
+use self::quantize::QuantizeArgs;
 use self::text::{DumpArgs, InfoArgs, LogitsArgs, PerplexityArgs, RunArgs, TokenizeArgs};
 use self::verify::VerifyArgs;
 
@@ -71,6 +73,7 @@ pub(crate) enum Command {
     Info(InfoArgs),
     Dump(DumpArgs),
     Compile(CompileArgs),
+    Quantize(QuantizeArgs),
     Bench(BenchArgs),
     Hw(HwArgs),
     Verify(VerifyArgs),

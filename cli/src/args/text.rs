@@ -161,7 +161,8 @@ pub(crate) struct LogitsArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  deepthin perplexity smollm2-135m -f text.txt -c 512")]
+  deepthin perplexity smollm2-135m -f text.txt -c 512
+  deepthin perplexity smollm2-q4.packed.gguf -f text.txt --against smollm2-135m")]
 pub(crate) struct PerplexityArgs {
     /// Which model, and how.
     #[command(flatten)]
@@ -170,6 +171,11 @@ pub(crate) struct PerplexityArgs {
     /// The text (UTF-8), at least one chunk long, or - for stdin
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: PathBuf,
+
+    /// Another model with the same vocabulary: also measure how far the distributions are from its
+    /// (Kullback-Leibler divergence). It runs with f32 activations and an f32 KV cache
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) against: Option<String>,
 
     /// How the perplexity is printed.
     #[command(flatten)]

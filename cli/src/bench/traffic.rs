@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! bytes(p) = sum over the steps of the body and the head of
-//!              the bytes of each operand in the image,
+//!              the bytes of each operand in the image and the tables,
 //!              or of a lookup, one row of its table: bytes / rows, rows in whole panels
 //!          + p * sum over the attention steps of
 //!              the bytes of each operand in the KV cache / positions of the cache
@@ -41,7 +41,8 @@ impl Traffic {
                 Spec::Embed(embed) => f64::from(panels(embed.vocab) * PANEL),
                 Spec::Linear(_) | Spec::Attention(_) => 1.0,
             };
-            traffic.weights += bytes(step, kernel, Base::Image) / rows;
+            traffic.weights +=
+                (bytes(step, kernel, Base::Image) + bytes(step, kernel, Base::Tables)) / rows;
             if matches!(kernel.spec, Spec::Attention(_)) {
                 traffic.position += bytes(step, kernel, Base::Kv) / positions;
             }

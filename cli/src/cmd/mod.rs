@@ -13,6 +13,7 @@ mod info;
 mod input;
 mod logits;
 mod perplexity;
+mod quantize;
 mod run;
 pub(crate) mod template;
 mod tokenize;
@@ -33,6 +34,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Info(args) => info::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Compile(args) => compile::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Hw(args) => hw::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -3,10 +3,13 @@
 use std::ops::ControlFlow;
 
 use deepthin::codec::Codec;
-use deepthin::perplexity::{self, MIN_CHUNK, PerplexityError};
+use deepthin::engine::{Engine, RunOptions};
+use deepthin::perplexity::{self, Chunks, Divergence, MIN_CHUNK, PerplexityError, Score};
+use deepthin_dsl::model::{Activations, KvStorage};
 use serde::Serialize;
 
 use crate::answers::{self, Answer};
+use crate::args::model::SourceArgs;
 use crate::args::text::PerplexityArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Stdout};
@@ -26,6 +29,12 @@ struct Measured {
     chunks: usize,
     text_tokens: usize,
     scored_tokens: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    divergence: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    divergence_error: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    same_top: Option<f64>,
 }
 
 /// Measures; the score so far is shown on stderr after each chunk.
@@ -43,20 +52,39 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<Exit, Failure> {
     let engine = input::engine(source, &options)?;
     let codec = Codec::new(engine.tokenizer(), engine.model().vocab, false);
     let ids = codec.encode(&text)?;
+    let other = args.against.as_deref().map(|model| against(args, model, chunk)).transpose()?;
+    if let Some(other) = &other {
+        let vocab = [engine.model().vocab, other.model().vocab];
+        if vocab[0] != vocab[1] {
+            let message = format!(
+                "--against: found a vocabulary of {} tokens, expected the model's {}",
+                vocab[1], vocab[0]
+            );
+            return Err(
+                Failure::new(Exit::Usage, message).fix("compare models that were made from one")
+            );
+        }
+    }
     let mut session = engine.session()?;
+    let mut reference = other.as_ref().map(Engine::session).transpose()?;
 
+    let text = Chunks { ids: &ids, chunk, start: codec.chunk_start() };
     let mut shown = false;
-    let measured =
-        perplexity::measure(&mut session, &ids, chunk, codec.chunk_start(), &mut |score| {
-            let comma = if shown { "," } else { "" };
-            output::log_part(format_args!("{comma}[{}]{:.4}", score.chunks, score.perplexity));
-            shown = true;
-            ControlFlow::Continue(())
-        });
+    let mut after = |score: &Score| {
+        let comma = if shown { "," } else { "" };
+        output::log_part(format_args!("{comma}[{}]{:.4}", score.chunks, score.perplexity));
+        shown = true;
+        ControlFlow::Continue(())
+    };
+    let measured = match &mut reference {
+        None => perplexity::measure(&mut session, &text, &mut after).map(|score| (score, None)),
+        Some(reference) => perplexity::compare(&mut session, reference, &text, &mut after)
+            .map(|(score, divergence)| (score, Some(divergence))),
+    };
     if shown {
         output::log(format_args!(""));
     }
-    let score = measured?;
+    let (score, divergence) = measured?;
     match args.output.form() {
         Some(form) => answers::print_one(
             form,
@@ -67,14 +95,35 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<Exit, Failure> {
                 chunks: score.chunks,
                 text_tokens: ids.len(),
                 scored_tokens: score.tokens,
+                divergence: divergence.map(|d| d.mean),
+                divergence_error: divergence.map(|d| d.error),
+                same_top: divergence.map(|d| d.same_top),
             },
         )?,
         None => {
             let (perplexity, error) = (score.perplexity, score.error);
-            Stdout::new().line(format_args!("PPL = {perplexity:.4} +/- {error:.5}"))?;
+            let mut stdout = Stdout::new();
+            stdout.line(format_args!("PPL = {perplexity:.4} +/- {error:.5}"))?;
+            if let Some(Divergence { mean, error, same_top }) = divergence {
+                let same = 100.0 * same_top;
+                stdout.line(format_args!("KL = {mean:.5} +/- {error:.5}, same top {same:.2} %"))?;
+            }
         }
     }
     Ok(Exit::Success)
+}
+
+/// The model to compare with, computed as exactly as there is.
+fn against(args: &PerplexityArgs, model: &str, chunk: u32) -> Result<Engine, Failure> {
+    let source = SourceArgs { model: model.to_owned(), weights: None, random: None };
+    let source = input::source_for_short(&source)?;
+    let options = RunOptions {
+        context: Some(chunk),
+        activations: Some(Activations::F32),
+        kv: Some(KvStorage::F32),
+        ..args.model.options()
+    };
+    input::engine(source, &options)
 }
 
 impl Answer for Measured {
@@ -85,14 +134,19 @@ impl Answer for Measured {
         ("chunks", Align::Right),
         ("text_tokens", Align::Right),
         ("scored_tokens", Align::Right),
+        ("kl", Align::Right),
+        ("kl_error", Align::Right),
+        ("same_top", Align::Right),
     ];
 
     fn rows(&self) -> Vec<Vec<String>> {
-        let Measured { perplexity, error, chunk, chunks, text_tokens, scored_tokens } = self;
+        let Measured { perplexity, error, chunk, chunks, text_tokens, scored_tokens, .. } = self;
         let counts =
             [u64::from(*chunk), *chunks as u64, *text_tokens as u64, *scored_tokens as u64];
         let mut row = vec![format!("{perplexity:.4}"), format!("{error:.5}")];
         row.extend(counts.map(|count| count.to_string()));
+        let divergence = [self.divergence, self.divergence_error, self.same_top];
+        row.extend(divergence.map(|d| d.map_or("-".to_owned(), |d| format!("{d:.5}"))));
         vec![row]
     }
 }

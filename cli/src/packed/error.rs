@@ -174,7 +174,7 @@ impl PackedFault {
 
 /// The formats in words.
 fn formats() -> String {
-    Format::ALL.map(Format::name).join(", ")
+    Format::ALL.map(|format| format.to_string()).join(", ")
 }
 
 /// Prints an offset as `@0x1f`, and nothing where there is none.

@@ -93,24 +93,25 @@ fn plan(args: &BenchArgs, interrupt: &Interrupt) -> Result<Vec<Planned>, Failure
             let source = input::source(&args.source(name), interrupt)?;
             let file = match &source.weights {
                 Weights::Gguf(weights) => Some(weights.gguf().path().to_path_buf()),
-                Weights::Random(_) => None,
+                // In our own layout, which no other engine reads.
+                Weights::Packed(_) | Weights::Random(_) => None,
                 Weights::None => {
                     let model = source.model.name;
                     return Err(EngineError::NoWeights { model }.into());
                 }
             };
-            if args.peers.peers.is_some() && file.is_none() {
-                let message = format!(
-                    "--peers: the weights of `{name}` are drawn at random, expected a GGUF file"
-                );
-                let failure = Failure::new(Exit::Usage, message);
-                return Err(failure.fix("name a GGUF file, or leave out --peers"));
-            }
             let lowered = engine::lower_source(&source, &options)?;
             let (traffic, regions) = (Traffic::of(&lowered.plan), lowered.plan.regions);
             let name = name.clone();
             planned.push(Planned { model, name, file, options, traffic, regions, source });
         }
+    }
+    let has_none = planned.iter().all(|planned| planned.file.is_none());
+    if args.peers.peers.is_some() && has_none {
+        let message = "--peers: all weights are packed or drawn at random, expected a GGUF file \
+                       that other engines read";
+        let failure = Failure::new(Exit::Usage, message);
+        return Err(failure.fix("name a GGUF file, or leave out --peers"));
     }
     Ok(planned)
 }

@@ -6,7 +6,7 @@ use deepthin::bench::probe::Regime;
 use deepthin::bench::statistics::{deviation, mean, median, median_ratio, percentile};
 use deepthin::bench::test::{Repetition, Test};
 use deepthin_compiler::codegen::host;
-use deepthin_dsl::model::{Activations, KvStorage};
+use deepthin_dsl::model::KvStorage;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -211,7 +211,7 @@ fn own(
     let reads = row.samples_read_bytes_per_s.iter().map(|rate| rate.unwrap_or(0.0));
     let share = median_ratio(&row.samples_ts, &reads.collect::<Vec<_>>());
     let kv = subject.options.kv.unwrap_or(KvStorage::F32).to_string();
-    let activations = subject.options.activations.unwrap_or(Activations::F32).to_string();
+    let activations = subject.engine.activations().to_owned();
     Row {
         backends: "clif128".to_owned(),
         n_batch: Some(subject.engine.program().chunk),
