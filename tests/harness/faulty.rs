@@ -57,10 +57,12 @@ impl KernelCode for Faulty {
 }
 
 /// Machine code in which some kernels are wrong: where byte 7 of `x` (or `q`) is not zero, the last
-/// bit of the first word of `out` is.
+/// bit of a byte of `out` is.
 pub struct WrongEngine {
     /// What the names of the wrong kernels contain.
     pub part: &'static str,
+    /// Byte of `out`.
+    pub byte: usize,
 }
 
 impl KernelEngine for WrongEngine {
@@ -82,7 +84,7 @@ impl KernelEngine for WrongEngine {
             if let (true, Some(buffer), Some(other)) =
                 (kernel.name.contains(self.part), number(&["x", "q"]), number(&["out"]))
             {
-                let fault = Fault::Flip { buffer, offset: 7, other, flipped: 0 };
+                let fault = Fault::Flip { buffer, offset: 7, other, flipped: self.byte };
                 *code = Arc::new(Faulty { code: Arc::clone(code), fault });
             }
         }

@@ -1,9 +1,10 @@
 //! Writes whole small models as GGUF files: random weights, and a vocabulary of bytes.
 
-use deepthin_compiler::fir::Role;
+use deepthin_compiler::fir::{Formats, Role, build};
 use deepthin_compiler::format::Format;
 use deepthin_compiler::weights::{RandomWeights, TensorBytes, WeightSource};
 use deepthin_dsl::Model;
+use deepthin_dsl::model::{Storage, TensorStorage};
 
 use crate::gguf_writer::GgufWriter;
 use crate::graphs;
@@ -20,9 +21,33 @@ pub fn model() -> Model {
     Model { name: "bytes".to_owned(), vocab: 300, context: 64, ..graphs::tiny() }
 }
 
-/// A file with the weights that `--random SEED` draws for the description, and a tokenizer by
-/// which the bytes of a text are its ids, as they are for random weights. So both must generate
-/// the same tokens.
+/// The same with storage that files and descriptions say alike.
+pub fn plain_model() -> Model {
+    let (blocks, embeddings) = (TensorStorage::F16, TensorStorage::F32);
+    let model = model();
+    Model { storage: Storage { blocks, embeddings, ..model.storage }, ..model }
+}
+
+/// The storage of a model's file: codes as GGUF has them, groups of 32 with scales in f16.
+///
+/// # Panics
+/// If a description asks for codes that no file has.
+pub fn formats(model: &Model) -> Formats {
+    let format = |storage| match storage {
+        TensorStorage::F32 => Format::F32,
+        TensorStorage::F16 => Format::F16,
+        TensorStorage::Bf16 => Format::Bf16,
+        TensorStorage::Codes { bits: 8, minimum: false, .. } => Format::Q8_0,
+        TensorStorage::Codes { bits: 4, minimum: false, .. } => Format::Q4_0,
+        TensorStorage::Codes { bits: 4, minimum: true, .. } => Format::Q4_1,
+        TensorStorage::Codes { .. } => panic!("no file has {storage}"),
+    };
+    Formats::uniform(model.depth, format(model.storage.blocks), format(model.storage.embeddings))
+}
+
+/// A file with random weights, and a tokenizer by which the bytes of a text are its ids, as they
+/// are for random weights. Where the description asks for no codes, they are the weights that
+/// `--random SEED` draws, so that both must generate the same tokens.
 ///
 /// # Panics
 /// If a tensor of the model is missing.
@@ -36,7 +61,8 @@ pub fn writer(model: &Model, seed: u64) -> GgufWriter {
 /// If a tensor of the model is missing.
 #[expect(clippy::cast_possible_truncation, reason = "files have the rotary base as f32")]
 pub fn writer_with(model: &Model, seed: u64, vocabulary: GgufWriter) -> GgufWriter {
-    let weights = RandomWeights::new(&graphs::built(model), seed);
+    let graph = build(model, &formats(model)).unwrap_or_else(|error| panic!("{error}"));
+    let weights = RandomWeights::new(&graph, seed);
     let block = &model.block;
     let mut file = vocabulary
         .str("general.architecture", "llama")
@@ -128,6 +154,7 @@ fn add(
         Format::Q4_1 => 3,
         Format::Q8_0 => 8,
         Format::Bf16 => 30,
+        Format::Codes(_) => panic!("{} is no type of GGUF", tensor.format),
     };
     let (columns, rows) = (u64::from(tensor.columns), u64::from(tensor.rows));
     let dims = if role.is_gain() { vec![columns] } else { vec![columns, rows] };

@@ -2,7 +2,7 @@
 
 use deepthin_compiler::fir::{Graph, build, fuse};
 use deepthin_dsl::Model;
-use deepthin_dsl::model::{Activations, Block, KvStorage, Sharing, Storage, TensorStorage};
+use deepthin_dsl::model::{Activations, Block, Group, KvStorage, Sharing, Storage, TensorStorage};
 
 pub use deepthin::verify::models::described_formats as formats;
 
@@ -25,10 +25,10 @@ pub fn tiny() -> Model {
         tied: true,
         sharing: Sharing::Immediate(2),
         storage: Storage {
-            blocks: TensorStorage::Q4 { group: 32 },
-            embeddings: TensorStorage::Q8 { group: 32 },
+            blocks: TensorStorage::Codes { bits: 4, group: Group::Of(32), minimum: false },
+            embeddings: TensorStorage::Codes { bits: 8, group: Group::Of(32), minimum: false },
             kv_cache: KvStorage::F32,
-            activations: Activations::F32,
+            activations: Some(Activations::F32),
         },
     }
 }

@@ -8,9 +8,9 @@
 use std::borrow::Cow;
 
 use deepthin::verify::guard::{POISON, Placement};
-use deepthin_compiler::dequant::{dequantize_row, quantize_row};
+use deepthin_compiler::dequant::{dequantize_row, quantize_row, stored_groups};
 use deepthin_compiler::fir::{HeadShape, Role as Tensor};
-use deepthin_compiler::format::Format;
+use deepthin_compiler::format::{Activations, Format};
 use deepthin_compiler::interp::vir::run;
 use deepthin_compiler::lower::{
     AttentionKernel, EmbedKernel, EpilogueKernel, KEY_BLOCK, LinearKernel, Lowered, Role, Segment,
@@ -64,8 +64,29 @@ impl Matrix {
         Matrix { format: self.format, rows: rows.iter().map(|i| self.rows[*i].clone()).collect() }
     }
 
+    /// The same matrix with the stored bytes of a row changed.
+    #[must_use]
+    pub fn with_bytes(mut self, row: usize, change: impl FnOnce(&mut [u8])) -> Self {
+        change(&mut self.rows[row]);
+        self
+    }
+
     fn columns(&self) -> usize {
         self.values().first().map_or(0, Vec::len)
+    }
+
+    /// The product with `x`, by its definition.
+    fn times(&self, activations: Activations, x: &[f32]) -> Vec<f32> {
+        let (Some(codes), Activations::Q8(group)) = (self.format.codes(), activations) else {
+            return self.values().iter().map(|row| numerics::dot(row, x)).collect();
+        };
+        let piece = activations.piece(self.format, x.len());
+        let x = numerics::quantize(x, group.elements(x.len()));
+        let product = |row: &Vec<u8>| {
+            let groups = stored_groups(codes, row).expect("rows of whole groups");
+            numerics::dot_codes(codes, &groups, &x, piece)
+        };
+        self.rows.iter().map(product).collect()
     }
 }
 
@@ -194,17 +215,19 @@ fn linear(columns: usize, tokens: usize, format: Format, panels: u32) -> LinearK
         tokens: count(tokens),
         columns: count(columns),
         norm: None,
-        segments: vec![Segment { format, panels }],
+        segments: vec![Segment { format, activations: Activations::F32, panels }],
         epilogue: EpilogueKernel::Store,
     }
 }
 
 /// `matrix * x` for a tile of 1 to 4 vectors.
-pub fn product(matrix: &Matrix, x: &[Vec<f32>]) -> Vec<Vec<f32>> {
+pub fn product(matrix: &Matrix, activations: Activations, x: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let rows = Rows::Plain { role: Tensor::FfnDown, rows: count(matrix.rows.len()) };
     let columns = matrix.columns();
     let packed = panels(columns, &[rows], &[(Tensor::FfnDown, matrix)]);
-    let kernel = linear(columns, x.len(), matrix.format, rows.panels());
+    let plain = linear(columns, x.len(), matrix.format, rows.panels());
+    let segments = vec![Segment { activations, ..plain.segments[0] }];
+    let kernel = LinearKernel { segments, ..plain };
     let inputs: Vec<&[f32]> = x.iter().map(Vec::as_slice).collect();
     let after = everywhere(
         |lanes| lower_linear("product", &LinearKernel { lanes, ..kernel.clone() }),
@@ -218,10 +241,9 @@ pub fn product(matrix: &Matrix, x: &[Vec<f32>]) -> Vec<Vec<f32>> {
     );
     let output = after.output();
     let stride = (rows.panels() * PANEL) as usize;
-    let values = matrix.values();
     let products = output.chunks(stride).zip(x).map(|(y, x)| {
-        let defined: Vec<f32> = values.iter().map(|row| numerics::dot(row, x)).collect();
-        assert_defined(&y[..values.len()], &defined);
+        let defined = matrix.times(activations, x);
+        assert_defined(&y[..defined.len()], &defined);
         defined
     });
     products.collect()

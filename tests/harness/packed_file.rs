@@ -1,7 +1,7 @@
 //! Packed files by the definition in `specs/packed.md` and not by the product, so that tests can
 //! make them wrong in any way.
 
-use deepthin_compiler::fir::{Formats, Role};
+use deepthin_compiler::fir::Role;
 use deepthin_compiler::pack::layout_digest;
 use deepthin_compiler::pipeline::{constants, lower};
 use deepthin_compiler::plan::PlanOptions;
@@ -36,13 +36,12 @@ pub fn key(name: &str) -> String {
     format!("deepthin.packed.{name}")
 }
 
-/// A packed file with the weights that `--random SEED` draws for the description, and the keys of
-/// [`gguf_model::writer`]. Its header has no digest before it is [`sealed`].
+/// A packed file of the weights and with the keys of [`gguf_model::writer`]. Its header has no digest before it is [`sealed`].
 ///
 /// # Panics
 /// If the model does not compile.
 pub fn writer(model: &Model, seed: u64) -> GgufWriter {
-    let formats = Formats::from_storage(model).expect("storage that there is");
+    let formats = gguf_model::formats(model);
     let lowered = lower(model, &formats, &PlanOptions::new(4, 64)).expect("a model");
     let weights = RandomWeights::new(&lowered.plain, seed);
     let mut constants = constants(&lowered.plan, &weights, 1).expect("weights that pack");

@@ -26,7 +26,7 @@ impl Matrix {
     /// If there is no such tensor.
     pub fn read(weights: &dyn WeightSource, block: Option<u32>, role: Role) -> Self {
         let tensor = weights.tensor(block, role).unwrap_or_else(|| panic!("no {block:?} {role}"));
-        let values = decode(tensor.format, &tensor.bytes);
+        let values = decode(tensor.format, tensor.columns as usize, &tensor.bytes);
         Matrix { rows: values.chunks(tensor.columns as usize).map(<[f64]>::to_vec).collect() }
     }
 

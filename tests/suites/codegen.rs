@@ -56,7 +56,7 @@ fn a_kernel_of_other_lanes_is_refused() {
     let kernel = &subject.lowered(8).kernels[0];
     let error = clif().emit(kernel).unwrap_err();
     assert!(matches!(error, CodegenError::Lanes { found: 8, expected: 4, .. }));
-    let message = "kernel `embed_q8_0_96x32` has 8 lanes, the back end `clif128` needs 4";
+    let message = "kernel `embed_q8g32_96x32` has 8 lanes, the back end `clif128` needs 4";
     assert_eq!(error.to_string(), message);
     assert_eq!(clif().listing(kernel).unwrap_err().to_string(), message);
     assert!(pipeline::jit_program(subject.lowered(16), clif()).is_err());

@@ -7,7 +7,7 @@ use deepthin_compiler::fir::{
 };
 use deepthin_compiler::format::Format;
 use deepthin_dsl::Model;
-use deepthin_dsl::model::{Sharing, TensorStorage};
+use deepthin_dsl::model::{Group, Sharing, TensorStorage};
 use deepthin_tests::graphs::{self, built, fused};
 use deepthin_tests::project::{Source, sources};
 use deepthin_tests::{graphtest, models};
@@ -20,21 +20,21 @@ fn the_tiny_model_in_plain_ops() {
         graph tiny
 
         func embed() {
-          w0 = token_embedding q8_0[96, 32]
+          w0 = token_embedding q8g32[96, 32]
           v0[32] = embed w0
           return v0
         }
 
         func block0(v0[32]) {
           w0 = attention_norm f32[1, 32]
-          w1 = query q4_0[32, 32]
-          w2 = key q4_0[16, 32]
-          w3 = value q4_0[16, 32]
-          w4 = attention_output q4_0[32, 32]
+          w1 = query q4g32[32, 32]
+          w2 = key q4g32[16, 32]
+          w3 = value q4g32[16, 32]
+          w4 = attention_output q4g32[32, 32]
           w5 = ffn_norm f32[1, 32]
-          w6 = ffn_gate q4_0[64, 32]
-          w7 = ffn_up q4_0[64, 32]
-          w8 = ffn_down q4_0[32, 64]
+          w6 = ffn_gate q4g32[64, 32]
+          w7 = ffn_up q4g32[64, 32]
+          w8 = ffn_down q4g32[32, 64]
           v1[32] = norm v0 (w0, eps 1e-5)
           v2[32] = linear w1 v1
           v3[16] = linear w2 v1
@@ -56,7 +56,7 @@ fn the_tiny_model_in_plain_ops() {
 
         func head(v0[32]) {
           w0 = output_norm f32[1, 32]
-          w1 = token_embedding q8_0[96, 32]
+          w1 = token_embedding q8g32[96, 32]
           v1[32] = norm v0 (w0, eps 1e-5)
           v2[96] = linear w1 v1
           return v2
@@ -75,21 +75,21 @@ fn the_tiny_model_after_fusion() {
         graph tiny
 
         func embed() {
-          w0 = token_embedding q8_0[96, 32]
+          w0 = token_embedding q8g32[96, 32]
           v0[32] = embed w0
           return v0
         }
 
         func block0(v0[32]) {
           w0 = attention_norm f32[1, 32]
-          w1 = query q4_0[32, 32]
-          w2 = key q4_0[16, 32]
-          w3 = value q4_0[16, 32]
-          w4 = attention_output q4_0[32, 32]
+          w1 = query q4g32[32, 32]
+          w2 = key q4g32[16, 32]
+          w3 = value q4g32[16, 32]
+          w4 = attention_output q4g32[32, 32]
           w5 = ffn_norm f32[1, 32]
-          w6 = ffn_gate q4_0[64, 32]
-          w7 = ffn_up q4_0[64, 32]
-          w8 = ffn_down q4_0[32, 64]
+          w6 = ffn_gate q4g32[64, 32]
+          w7 = ffn_up q4g32[64, 32]
+          w8 = ffn_down q4g32[32, 64]
           v1[32] = linear w1 w2 w3 v0 norm(w0, eps 1e-5) rope(head_dim 8, theta 10000.0) append(heads 4, kv_heads 2, head_dim 8)
           v2[32] = attention v1 (heads 4, kv_heads 2, head_dim 8)
           v3[32] = linear w4 v2 residual v0
@@ -100,7 +100,7 @@ fn the_tiny_model_after_fusion() {
 
         func head(v0[32]) {
           w0 = output_norm f32[1, 32]
-          w1 = token_embedding q8_0[96, 32]
+          w1 = token_embedding q8g32[96, 32]
           v1[96] = linear w1 v0 norm(w0, eps 1e-5)
           return v1
         }
@@ -142,14 +142,19 @@ fn blocks_share_a_function_exactly_where_their_formats_agree() {
         let weights = graph.blocks[func].weights.values();
         weights.filter(|w| w.role == Role::FfnDown).map(|w| w.format).collect::<Vec<_>>()
     };
-    assert_eq!((down(0), down(1)), (vec![Format::Q4_0], vec![Format::Q8_0]));
+    assert_eq!((down(0), down(1)), (vec![own(4)], vec![Format::Q8_0]));
+}
+
+/// What a description calls `q4` or `q8`.
+fn own(bits: u32) -> Format {
+    format!("q{bits}g32").parse().unwrap()
 }
 
 #[test]
 fn formats_are_told_by_tensor() {
     let mut formats = graphs::formats(&graphs::tiny());
     formats.set(None, Role::Output, Format::F16).unwrap();
-    assert_eq!(formats.get(None, Role::TokenEmbedding), Some(Format::Q8_0));
+    assert_eq!(formats.get(None, Role::TokenEmbedding), Some(own(8)));
     assert_eq!(formats.get(None, Role::Output), Some(Format::F16));
     assert_eq!(formats.get(Some(1), Role::AttentionNorm), Some(Format::F32));
     assert_eq!(formats.get(Some(2), Role::Query), None);
@@ -180,7 +185,7 @@ fn models_that_make_no_graph_are_refused() {
     check_refused(
         |model, _| model.block.ffn_hidden = 48,
         &expect![
-            "`block 0 ffn_down` has rows of 48 elements, which q4_0 cannot cut into groups of 32: choose f16, bf16 or f32 for it"
+            "`block 0 ffn_down` has rows of 48 elements, which q4g32 cannot cut into groups of 32: choose f16, bf16 or f32 for it"
         ],
     );
     check_refused(
@@ -200,16 +205,17 @@ fn models_that_make_no_graph_are_refused() {
 }
 
 #[test]
-fn groups_other_than_32_are_refused_plainly() {
+fn groups_without_kernels_are_refused_plainly() {
     let mut model = graphs::tiny();
-    model.storage.blocks = TensorStorage::Q4 { group: 64 };
+    let codes = |group| TensorStorage::Codes { bits: 8, group: Group::Of(group), minimum: true };
+    model.storage.blocks = codes(128);
     let error = Formats::from_storage(&model).unwrap_err();
-    expect!["`storage.blocks` is q4(group: 64): that group is not there yet; 32 is"]
+    expect!["`storage.blocks` is q8m(group: 128): there are groups of 32, 64, 96, 192 and row"]
         .assert_eq(&error.to_string());
-    model.storage.blocks = TensorStorage::Q4 { group: 32 };
-    model.storage.embeddings = TensorStorage::Q8 { group: 16 };
+    model.storage.blocks = codes(32);
+    model.storage.embeddings = codes(16);
     let error = Formats::from_storage(&model).unwrap_err();
-    expect!["`storage.embeddings` is q8(group: 16): that group is not there yet; 32 is"]
+    expect!["`storage.embeddings` is q8m(group: 16): there are groups of 32, 64, 96, 192 and row"]
         .assert_eq(&error.to_string());
 }
 
@@ -231,7 +237,7 @@ fn parse_errors_name_their_place() {
         &with("rope v2", "roped v2"),
         &expect!["23:3: there is no op `roped` with a result"],
     );
-    check_parse_error(&with("[64, 32]", "[64 32]"), &expect!["16:25: found `32`, expected `,`"]);
+    check_parse_error(&with("[64, 32]", "[64 32]"), &expect!["16:26: found `32`, expected `,`"]);
     check_parse_error(
         &with("v1[32]", "v1[4294967296]"),
         &expect!["19:6: found 4294967296, expected a number that 32 bits hold"],

@@ -9,8 +9,10 @@ use deepthin::distribution::Distribution;
 use deepthin::engine::{Engine, RunOptions};
 use deepthin::fetch::Silent;
 use deepthin::generate::{End, GenerateError, Request, generate};
-use deepthin::perplexity::{self, PerplexityError};
+use deepthin::perplexity::{self, Chunks, PerplexityError};
 use deepthin::source::{ModelName, Source, WeightChoice};
+use deepthin_dsl::Model;
+use deepthin_dsl::model::Sharing;
 use deepthin_runtime::sampler::{Sampler, SamplerSettings};
 use deepthin_runtime::session::RunError;
 use deepthin_tests::gguf_model::{self, BEGIN, END, USER};
@@ -102,13 +104,15 @@ fn a_long_prompt_stops_between_chunks() {
 
 #[test]
 fn a_file_and_its_description_generate_the_same_tokens() {
-    let described = greedy(&engine(&RunOptions::default()), 40, None, &|| false);
-    let file = gguf_model::writer(&gguf_model::model(), 1);
+    let model = gguf_model::plain_model();
+    let generated = |model| {
+        let source = Source::described(model, &WeightChoice::Random(1), &mut Silent).unwrap();
+        greedy(&Engine::new(source, &RunOptions::default()).unwrap(), 40, None, &|| false)
+    };
+    let described = generated(model.clone());
+    let file = gguf_model::writer(&model, 1);
     // The file has one application of each block, the description two.
-    let mut once = gguf_model::model();
-    once.sharing = deepthin_dsl::model::Sharing::None;
-    let source = Source::described(once, &WeightChoice::Random(1), &mut Silent).unwrap();
-    let once = greedy(&Engine::new(source, &RunOptions::default()).unwrap(), 40, None, &|| false);
+    let once = generated(Model { sharing: Sharing::None, ..model });
     assert_eq!(greedy(&engine_of(&file), 40, None, &|| false), once);
     assert_ne!(once, described);
 }
@@ -175,10 +179,11 @@ fn perplexity_scores_the_second_half_of_each_chunk() {
     for (chunk, start) in [(3, None), (16, None), (17, Some(BEGIN)), (64, None)] {
         let mut session = engine.session().unwrap();
         let mut chunks = 0;
-        let score = perplexity::measure(&mut session, &ids, chunk, start, &mut |_| {
-            chunks += 1;
-            ControlFlow::Continue(())
-        });
+        let score =
+            perplexity::measure(&mut session, &Chunks { ids: &ids, chunk, start }, &mut |_| {
+                chunks += 1;
+                ControlFlow::Continue(())
+            });
         let score = score.unwrap();
         let expected = surprises(&engine, &ids, chunk as usize, start);
         let count = expected.len() as f64;
@@ -197,10 +202,38 @@ fn perplexity_needs_a_chunk_that_scores_something() {
     let engine = engine(&RunOptions::default());
     let measure = |ids: &[u32], chunk| {
         let mut session = engine.session().unwrap();
-        perplexity::measure(&mut session, ids, chunk, None, &mut |_| ControlFlow::Break(()))
+        let text = Chunks { ids, chunk, start: None };
+        perplexity::measure(&mut session, &text, &mut |_| ControlFlow::Break(()))
     };
     assert!(matches!(measure(&[1; 10], 2), Err(PerplexityError::Chunk { found: 2 })));
     let short = measure(&[1; 9], 10);
     assert!(matches!(short, Err(PerplexityError::TooShort { tokens: 9, chunk: 10 })));
     assert_eq!(measure(&[1; 40], 10).unwrap().chunks, 1, "ended after the first");
+}
+
+/// A model does not diverge from itself, in whatever pieces it is compared; from another it does,
+/// by what their distributions say.
+#[test]
+fn divergence_is_that_of_the_distributions() {
+    let engine = engine(&RunOptions::default());
+    let ids: Vec<u32> = (0..71).map(|i| i * i % 256).collect();
+    let text = Chunks { ids: &ids, chunk: 40, start: Some(BEGIN) };
+    let measured = {
+        let mut session = engine.session().unwrap();
+        perplexity::measure(&mut session, &text, &mut |_| ControlFlow::Continue(())).unwrap()
+    };
+    let compared = |other: &Engine| {
+        let (mut session, mut reference) = (engine.session().unwrap(), other.session().unwrap());
+        let after = &mut |_: &perplexity::Score| ControlFlow::Continue(());
+        perplexity::compare(&mut session, &mut reference, &text, after).unwrap()
+    };
+    let (score, divergence) = compared(&engine);
+    assert_eq!(score, measured);
+    assert_eq!((divergence.mean, divergence.same_top), (0.0, 1.0));
+    let source = Source::described(gguf_model::model(), &WeightChoice::Random(2), &mut Silent);
+    let other = Engine::new(source.unwrap(), &RunOptions::default()).unwrap();
+    let (score, divergence) = compared(&other);
+    assert_eq!(score, measured);
+    assert!(divergence.mean > 1e-3 && divergence.same_top < 1.0, "{divergence:?}");
+    assert!(divergence.error < divergence.mean, "{divergence:?}");
 }

@@ -1,7 +1,8 @@
 //! Each scalar definition of `specs/numerics.md` against f64, within the bound that stands there.
 
-use deepthin_compiler::dequant::{dequantize_row, quantize_row};
-use deepthin_compiler::format::Format;
+use deepthin::verify::exact::bounds;
+use deepthin_compiler::dequant::{StoredGroup, dequantize_row, quantize_row, stored_groups};
+use deepthin_compiler::format::{Bits, Codes, Format, Scale};
 use deepthin_compiler::numerics;
 use deepthin_tests::reference::{self, U, attention_bound, gamma, ulp_error};
 use expect_test::expect;
@@ -145,45 +146,88 @@ proptest! {
     }
 
     #[test]
-    fn quantized_rows_are_within_half_a_step(row in vec(-4.0_f32..4.0, 32)) {
-        let most = row.iter().copied().fold(0.0, |most: f32, w| most.max(w.abs()));
-        let span = row.iter().copied().fold(f32::MIN, f32::max)
-            - row.iter().copied().fold(f32::MAX, f32::min);
-        for (format, step) in [
-            (Format::F32, 0.0),
-            (Format::F16, most * 1e-3),
-            (Format::Bf16, most * 8e-3),
-            (Format::Q8_0, most / 127.0),
-            (Format::Q4_0, most / 8.0),
-            (Format::Q4_1, span / 15.0),
-        ] {
+    fn elements_are_rounded_to_the_nearest_of_a_plain_format(row in vec(-4.0_f32..4.0, 32)) {
+        for (format, relative) in
+            [(Format::F32, 0.0), (Format::F16, 1.0 / 2048.0), (Format::Bf16, 1.0 / 256.0)]
+        {
             let bytes = quantize_row(format, &row).unwrap();
             prop_assert_eq!(Some(bytes.len()), format.row_bytes(32));
             for (w, back) in row.iter().zip(dequantize_row(format, &bytes).unwrap()) {
-                // The greatest positive weight of a Q4_0 group may lack a code by one step; scales
-                // in f16 add a little.
-                let allowed = if format == Format::Q4_0 { 1.0 } else { 0.5 };
-                let error = (w - back).abs();
-                prop_assert!(error <= step * (allowed + 0.05) + 1e-6 + most * 5e-4, "{format}: {w} {back}");
+                // Half the least subnormal of f16 below its normal numbers.
+                let bound = relative * w.abs() + f32::exp2(-25.0);
+                prop_assert!((w - back).abs() <= bound, "{format}: {w} {back}");
+            }
+        }
+    }
+
+    /// A weight is within half a step of the scale that is stored; one that is beyond the last
+    /// code of its group, by what that scale or minimum was rounded.
+    #[test]
+    fn codes_are_the_nearest_of_the_stored_scale(row in vec(-4.0_f32..4.0, 192)) {
+        for (format, codes) in coded() {
+            let bytes = quantize_row(format, &row).unwrap();
+            prop_assert_eq!(Some(bytes.len()), format.row_bytes(192));
+            let groups = stored_groups(codes, &bytes).unwrap();
+            for (group, weights) in groups.iter().zip(row.chunks(format.group(192))) {
+                check_group(codes, group, weights)?;
             }
         }
     }
 
     /// Every format's bytes mean what the reference reads from them, within one rounding.
     #[test]
-    fn stored_bytes_mean_what_the_reference_reads(bytes in vec(any::<u8>(), 680 * 9)) {
+    fn stored_bytes_mean_what_the_reference_reads(bytes in vec(any::<u8>(), 192 * 4)) {
         for format in Format::ALL {
-            let whole = bytes.len() / format.group_bytes() * format.group_bytes();
-            let found = dequantize_row(format, &bytes[..whole]).unwrap();
-            let exact = reference::decode(format, &bytes[..whole]);
-            prop_assert_eq!(found.len(), exact.len());
+            let row = &bytes[..format.row_bytes(192).unwrap()];
+            let found = dequantize_row(format, row).unwrap();
+            let exact = reference::decode(format, 192, row);
+            prop_assert_eq!((found.len(), exact.len()), (192, 192));
             for (found, exact) in found.into_iter().zip(exact) {
                 let found = f64::from(found);
-                let same = found == exact || (found.is_nan() && exact.is_nan());
-                prop_assert!(same || (found - exact).abs() <= U * exact.abs(), "{format}: {found} {exact}");
+                // Scales in bf16 reach as far as f32 does, and codes further.
+                let same = found == exact
+                    || (found.is_nan() && exact.is_nan())
+                    || (found.is_infinite() && found.signum() == exact.signum() && exact.abs() > f64::from(f32::MAX));
+                prop_assert!(same || (found - exact).abs() <= bounds::weight(exact), "{format}: {found} {exact}");
             }
         }
     }
+}
+
+/// The formats of codes.
+fn coded() -> impl Iterator<Item = (Format, Codes)> {
+    Format::ALL.into_iter().filter_map(|format| Some((format, format.codes()?)))
+}
+
+/// Holds a quantized group to its weights.
+fn check_group(codes: Codes, group: &StoredGroup, weights: &[f32]) -> Result<(), TestCaseError> {
+    let StoredGroup { scale, minimum, codes: found } = group;
+    let (d, m) = (f64::from(*scale), f64::from(*minimum));
+    let (least, most) = match (codes.minimum, codes.bits) {
+        // -128 stays unused.
+        (false, Bits::Eight) => (1, 255),
+        _ => (0, codes.bits.most()),
+    };
+    let weight = |q: u8| d * (f64::from(q) - f64::from(codes.bias())) + m;
+    let unit = if codes.scale == Scale::F16 { f64::exp2(-11.0) } else { f64::exp2(-8.0) };
+    let rounded = unit * (d.abs() * f64::from(codes.bits.most()) + 2.0 * m.abs());
+    prop_assert_eq!(found.len(), weights.len());
+    for (q, w) in found.iter().zip(weights) {
+        prop_assert!((least..=most).contains(q), "{q}");
+        let error = (weight(*q) - f64::from(*w)).abs() - 0.5 * d.abs();
+        let is_last = *q == least || *q == most;
+        // The greatest code of 4 and 6 bits is a step short of the least.
+        let step = if *q == most && !codes.minimum { d.abs() / 2.0 } else { 0.0 };
+        let allowed = if is_last { rounded + step } else { 0.0 };
+        prop_assert!(error <= allowed + 1e-6, "{:?}: {w} by {q} of {d} and {m}", codes);
+    }
+    let ends = if codes.minimum {
+        found.contains(&0)
+    } else {
+        found.contains(&least) || found.contains(&most)
+    };
+    prop_assert!(ends, "the greatest magnitude has the last code");
+    Ok(())
 }
 
 #[test]

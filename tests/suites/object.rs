@@ -298,54 +298,55 @@ fn the_opening_tells_the_layouts_that_occur() {
     let (model, lowered) = models().swap_remove(1);
     let header = header(&model, &lowered);
     expect![[r#"
-         packed matrix: panels of 32 rows, one behind the other; rows past the last are zeros. A panel is
-             two tiles, A and B, of 16 rows each, and is stored in steps along the columns:
+        packed matrix: panels of 32 rows, one behind the other; rows past the last are zeros. A panel is
+            two tiles, A and B, of 16 rows each, and is stored in steps along the columns:
 
-               q8_0  32 columns in 1088 bytes: 8 lines of 64 bytes of tile A, as many of tile B, 32 f16
-                     scales d. Line j of a tile has a dword for each of its rows: the codes c of columns
-                     4j .. 4j+3, a byte each. The weight is d * (c - 128).
-               q4_1  32 columns in 640 bytes: 4 lines of 64 bytes of tile A, as many of tile B, 32 f16
-                     scales d, 32 f16 minima m. Line j of a tile has a dword for each of its rows: the
-                     codes c of columns 8j .. 8j+3 in the low halves of its bytes, 8j+4 .. 8j+7 in the
-                     high halves. The weight is fma(c, d, m).
+              q4_1   32 columns: a block of 512 bytes, 32 f16 scales d, 32 f16 minima m. A block has 32
+                     columns: 4 lines of 64 bytes of tile A, as many of tile B. Line j of a tile has a
+                     dword for each of its rows: the codes c of columns 8j .. 8j+3 in the low halves of
+                     its bytes, 8j+4 .. 8j+7 in the high halves. The weight is fma(c, d, m).
+              q8_0   32 columns: a block of 1024 bytes, 32 f16 scales d. A block has 32 columns: 8 lines
+                     of 64 bytes of tile A, as many of tile B. Line j of a tile has a dword for each of
+                     its rows: the codes c of columns 4j .. 4j+3, a byte each. The weight is d * (c -
+                     128).
 
-             Panel p of a matrix holds its rows 32p .. 32p+15 in tile A, 32p+16 .. 32p+31 in tile B, but
+            Panel p of a matrix holds its rows 32p .. 32p+15 in tile A, 32p+16 .. 32p+31 in tile B, but
 
-               of q and k: a head begins a new panel; tile A holds its elements i .. i+15, tile B its
-               elements i + HEAD_DIM/2 .. i+15 + HEAD_DIM/2, for i = 0, 16, .. below HEAD_DIM/2; where
-               HEAD_DIM/2 ends inside a tile, the rows past it are zeros (where q, k and v are of one
-               format, they are one matrix: the panels of q, of k, of v);
-               of gate and up: rows 16p .. 16p+15 of gate in tile A, of up in tile B.
+              of q and k: a head begins a new panel; tile A holds its elements i .. i+15, tile B its
+              elements i + HEAD_DIM/2 .. i+15 + HEAD_DIM/2, for i = 0, 16, .. below HEAD_DIM/2; where
+              HEAD_DIM/2 ends inside a tile, the rows past it are zeros (where q, k and v are of one
+              format, they are one matrix: the panels of q, of k, of v);
+              of gate and up: rows 16p .. 16p+15 of gate in tile A, of up in tile B.
 
-         rotary row of a position: HEAD_DIM/2 cosines, then HEAD_DIM/2 sines, f32, of the angles
-             position * ROPE_THETA^(-2i / HEAD_DIM) for i = 0, 1, .. HEAD_DIM/2 - 1. A head h is rotated in
-             pairs a = h[i], b = h[i + HEAD_DIM/2]: with the cosine c and the sine s of i they become
-             a * c - b * s and b * c + a * s.
+        rotary row of a position: HEAD_DIM/2 cosines, then HEAD_DIM/2 sines, f32, of the angles
+            position * ROPE_THETA^(-2i / HEAD_DIM) for i = 0, 1, .. HEAD_DIM/2 - 1. A head h is rotated in
+            pairs a = h[i], b = h[i + HEAD_DIM/2]: with the cosine c and the sine s of i they become
+            a * c - b * s and b * c + a * s.
 
-         key cache of a layer: f32 [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of a head's key at
-             a position lies in block position / 16, in row d, at place position % 16.
+        key cache of a layer: f32 [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of a head's key at
+            a position lies in block position / 16, in row d, at place position % 16.
 
-         value cache of a layer: f32 [POSITIONS][VALUE_ROW_BYTES / 4]; a row has the value heads of its
-             position side by side, then room.
+        value cache of a layer: f32 [POSITIONS][VALUE_ROW_BYTES / 4]; a row has the value heads of its
+            position side by side, then room.
 
-         ORDER
+        ORDER
 
-         A token goes through these kernels, from its id to its logits:
+        A token goes through these kernels, from its id to its logits:
 
-             embed_q8_0_90x576
-             layer 0:
-                 norm_linear_rope_append_q4_1_q8_0_960x576_t1
-                 attention_9q3kv_64
-                 linear_residual_q4_1_576x576_t1
-                 norm_linear_glu_q4_1_3072x576_t1
-                 linear_residual_q4_1_576x1536_t1
-             each of the layers 1 to 29:
-                 norm_linear_rope_append_q4_1_960x576_t1
-                 attention_9q3kv_64
-                 linear_residual_q4_1_576x576_t1
-                 norm_linear_glu_q4_1_3072x576_t1
-                 linear_residual_q4_1_576x1536_t1
-             norm_linear_q8_0_96x576_t1
+            embed_q8_0_90x576
+            layer 0:
+                norm_linear_rope_append_q4_1_by_q8_q8_0_by_q8_960x576_t1
+                attention_9q3kv_64
+                linear_residual_q4_1_by_q8_576x576_t1
+                norm_linear_glu_q4_1_by_q8_3072x576_t1
+                linear_residual_q4_1_by_q8_576x1536_t1
+            each of the layers 1 to 29:
+                norm_linear_rope_append_q4_1_by_q8_960x576_t1
+                attention_9q3kv_64
+                linear_residual_q4_1_by_q8_576x576_t1
+                norm_linear_glu_q4_1_by_q8_3072x576_t1
+                linear_residual_q4_1_by_q8_576x1536_t1
+            norm_linear_q8_0_by_q8_96x576_t1
 
     "#]].assert_eq(&comment(&header, "packed matrix:", "\n * The number behind"));
     for line in header.lines().filter(|line| line.starts_with(" *")) {

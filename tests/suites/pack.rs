@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use deepthin_compiler::fir::Role;
-use deepthin_compiler::format::Format;
+use deepthin_compiler::format::{Bits, Codes, Format, Group};
 use deepthin_compiler::numerics::rope_angle;
 use deepthin_compiler::pack::layout::{Layout, PANEL, TILE, panels};
 use deepthin_compiler::pack::tables::{self, RopeTable};
@@ -32,13 +32,13 @@ impl WeightSource for Matrices {
         let count = tensor.expected_bytes()?;
         let mut bytes: Vec<u8> =
             (0..count).map(|_| u8::try_from(choices.below(256)).unwrap_or(0)).collect();
-        for group in bytes.chunks_mut(format.group_bytes()) {
+        for group in bytes.chunks_mut(format.group_bytes(columns as usize)) {
             // The last byte of an element, of a scale, of a minimum: without the highest bit of
             // the exponent.
             let last: &[usize] = match format {
                 Format::F32 => &[3],
-                Format::F16 | Format::Bf16 | Format::Q8_0 | Format::Q4_0 => &[1],
-                Format::Q4_1 => &[1, 3],
+                Format::Codes(codes) if codes.minimum => &[1, 3],
+                Format::F16 | Format::Bf16 | Format::Codes(_) => &[1],
             };
             last.iter().for_each(|byte| group[*byte] &= 0xbf);
         }
@@ -47,17 +47,18 @@ impl WeightSource for Matrices {
     }
 }
 
-/// Formats with a number of columns each that fill whole steps.
-const FORMATS: [(Format, u32); 8] = [
-    (Format::F32, 7),
-    (Format::F16, 5),
-    (Format::Bf16, 1),
-    (Format::Q8_0, 32),
-    (Format::Q8_0, 96),
-    (Format::Q4_0, 64),
-    (Format::Q4_1, 32),
-    (Format::Q4_1, 160),
-];
+/// Formats with a number of columns each that fill whole steps: of codes one step or several.
+fn formats() -> Vec<(Format, u32)> {
+    let columns = |format: Format| match format.codes().map(|codes| codes.group) {
+        None => [7, 1],
+        Some(Group::Of32) => [32, 160],
+        Some(Group::Of64) => [64, 192],
+        Some(Group::Of96) => [96, 192],
+        Some(Group::Of192) => [192, 384],
+        Some(Group::Row) => [32, 160],
+    };
+    Format::ALL.into_iter().flat_map(|format| columns(format).map(|k| (format, k))).collect()
+}
 
 /// Kinds of rows with their sizes: whole and broken panels; halves of heads that fill no tile,
 /// one, and more than one; pairs.
@@ -111,38 +112,58 @@ fn lane_bytes(layout: Layout, panel: &[u8], lane: u32) -> Vec<Vec<u8>> {
     let steps = panel.chunks(layout.step_bytes() as usize);
     let of_step = |step: &[u8]| {
         let at = |offset: u32, bytes: usize| step[offset as usize..][..bytes].to_vec();
-        let heads = match layout.format {
+        let codes = match layout.format {
             Format::F32 => return at(lane * 4, 4),
             Format::F16 | Format::Bf16 => return at(lane * 2, 2),
-            Format::Q8_0 | Format::Q4_0 => at(layout.scale(lane), 2),
-            Format::Q4_1 => [at(layout.scale(lane), 2), at(layout.minimum(lane), 2)].concat(),
+            Format::Codes(codes) => codes,
         };
-        let codes = (0..layout.tile_lines()).flat_map(|line| at(layout.code(lane, line), 4));
-        heads.into_iter().chain(codes).collect()
+        let mut bytes = at(layout.scale(lane), 2);
+        if codes.minimum {
+            bytes.extend(at(layout.minimum(lane), 2));
+        }
+        for block in 0..layout.blocks() {
+            let line = |line| at(block * layout.block_bytes() + layout.code(lane, line), 4);
+            bytes.extend((0..layout.tile_lines()).flat_map(line));
+        }
+        bytes
     };
     steps.map(of_step).collect()
 }
 
 /// The bytes of a lane's step as a file has them.
 fn as_in_a_file(format: Format, step: &[u8]) -> Vec<u8> {
-    match format {
-        Format::F32 | Format::F16 | Format::Bf16 => step.to_vec(),
-        Format::Q8_0 => {
-            let (scale, codes) = step.split_at(2);
-            scale.iter().copied().chain(codes.iter().map(|code| code ^ 0x80)).collect()
+    let Some(codes) = format.codes() else { return step.to_vec() };
+    let (heads, blocks) = step.split_at(if codes.minimum { 4 } else { 2 });
+    let mut bytes = heads.to_vec();
+    for block in blocks.chunks(codes.bits.count() as usize * 4) {
+        let columns = columns(codes.bits, block);
+        if codes.bits == Bits::Eight {
+            let sign = if codes.minimum { 0 } else { 0x80 };
+            bytes.extend(columns.iter().map(|code| code ^ sign));
+            continue;
         }
-        Format::Q4_0 | Format::Q4_1 => {
-            let (heads, codes) = step.split_at(if format == Format::Q4_0 { 2 } else { 4 });
-            // A dword has eight columns: low nibbles, then high nibbles.
-            let halves = |dword: &[u8]| {
-                let (low, high) = (dword.iter().map(|b| b & 15), dword.iter().map(|b| b >> 4));
-                low.chain(high).collect::<Vec<u8>>()
-            };
-            let columns: Vec<u8> = codes.chunks(4).flat_map(halves).collect();
-            let bytes = (0..16).map(|j| columns[j] | columns[j + 16] << 4);
-            heads.iter().copied().chain(bytes).collect()
+        bytes.extend((0..16).map(|j| columns[j] & 15 | columns[j + 16] << 4));
+        if codes.bits == Bits::Six {
+            let pairs = |j: usize| (0..4).map(move |f| (j + 8 * f, 2 * f));
+            let byte = |j| pairs(j).fold(0, |byte, (k, at)| byte | columns[k] >> 4 << at);
+            bytes.extend((0..8).map(byte));
         }
     }
+    bytes
+}
+
+/// The 32 codes in a block of a packed lane, which is its dwords one behind the other.
+fn columns(bits: Bits, block: &[u8]) -> Vec<u8> {
+    let nibble = |k: usize| block[k / 8 * 4 + k % 4] >> (k % 8 / 4 * 4) & 15;
+    let code = |k: usize| match bits {
+        Bits::Eight => block[k],
+        Bits::Four => nibble(k),
+        Bits::Six => {
+            let pairs = block[16 + k / 16 * 4 + k % 4];
+            nibble(k) | (pairs >> (k % 16 / 4 * 2) & 3) << 4
+        }
+    };
+    (0..32).map(code).collect()
 }
 
 /// An image of one matrix or pair.
@@ -160,7 +181,7 @@ fn packed_rows(
 
 #[test]
 fn every_row_is_in_its_lane_and_padding_is_zero() {
-    for (format, columns) in FORMATS {
+    for (format, columns) in formats() {
         for rows in kinds() {
             let layout = Layout { format, columns };
             let source = Matrices { format, rows: matrix_rows(rows), columns };
@@ -193,7 +214,7 @@ fn every_row_is_in_its_lane_and_padding_is_zero() {
 
 #[test]
 fn threads_do_not_matter() {
-    for (format, columns) in FORMATS {
+    for (format, columns) in formats() {
         for rows in kinds() {
             let layout = Layout { format, columns };
             let source = Matrices { format, rows: matrix_rows(rows), columns };
@@ -367,6 +388,10 @@ fn tensors_that_do_not_fit_are_refused() {
         .assert_eq(&said(&damaged(|tensor| tensor.bytes.to_mut().truncate(1439))));
 }
 
+const fn own(bits: Bits, group: Group, minimum: bool) -> Format {
+    Format::Codes(Codes::own(bits, group, minimum))
+}
+
 #[test]
 fn numbers_that_are_not_finite_are_refused_with_their_place() {
     let infinite_scale = damaged(|tensor| {
@@ -378,7 +403,7 @@ fn numbers_that_are_not_finite_are_refused_with_their_place() {
         .assert_eq(&said(&infinite_scale));
 
     /// Format, offset of a number in its group, bits that are no finite number.
-    const BAD: [(Format, usize, &[u8]); 7] = [
+    const BAD: [(Format, usize, &[u8]); 12] = [
         (Format::F32, 0, &[0, 0, 0xc0, 0x7f]),
         (Format::F16, 0, &[1, 0xfc]),
         (Format::Bf16, 0, &[0x80, 0xff]),
@@ -386,6 +411,11 @@ fn numbers_that_are_not_finite_are_refused_with_their_place() {
         (Format::Q4_0, 0, &[0, 0xfc]),
         (Format::Q4_1, 0, &[0, 0x7c]),
         (Format::Q4_1, 2, &[0, 0x7c]),
+        (own(Bits::Four, Group::Of64, false), 0, &[0x80, 0x7f]),
+        (own(Bits::Six, Group::Of32, false), 0, &[0xff, 0xff]),
+        (own(Bits::Six, Group::Row, true), 0, &[0xc0, 0x7f]),
+        (own(Bits::Six, Group::Row, true), 2, &[0x80, 0xff]),
+        (own(Bits::Eight, Group::Of32, true), 2, &[0x81, 0x7f]),
     ];
     for (format, at, bits) in BAD {
         for row in [0, 31, 39] {
@@ -393,13 +423,13 @@ fn numbers_that_are_not_finite_are_refused_with_their_place() {
                 weights: Matrices { format, ..PLAIN },
                 damage: move |tensor: &mut TensorBytes<'_>| {
                     let row_bytes = format.row_bytes(64).unwrap();
-                    let last = (row + 1) * row_bytes - format.group_bytes() + at;
+                    let last = (row + 1) * row_bytes - format.group_bytes(64) + at;
                     tensor.bytes.to_mut()[last..last + bits.len()].copy_from_slice(bits);
                 },
             };
             let layout = Layout { format, columns: 64 };
             let rows = Rows::Plain { role: Role::Query, rows: 40 };
-            let group = u32::try_from(64 / format.group() - 1).unwrap();
+            let group = u32::try_from(64 / format.group(64) - 1).unwrap();
             let row = u32::try_from(row).unwrap();
             let expected = PackError::NonFinite { block: Some(3), role: Role::Query, row, group };
             for threads in [1, 2, 5] {

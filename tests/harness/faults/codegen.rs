@@ -29,7 +29,7 @@ pub(super) const FAULTS: &[Entry] = &[
         "self.fb.ins().smax(lhs, rhs)",
         To("self.fb.ins().umax(lhs, rhs)"),
     ),
-    ("half-loses-a-bit", MATH, "self.i32s(0x8fff_e000)", To("self.i32s(0x8fff_c000)")),
+    ("half-loses-a-bit", MATH, "self.i32s(F16_KEEP)", To("self.i32s(0x8fff_c000)")),
     ("half-infinity-finite", MATH, "self.i32s(0x7bff)", To("self.i32s(0x7c00)")),
     (
         "half-ties-up",

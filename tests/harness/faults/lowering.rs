@@ -4,6 +4,8 @@ use super::Change::{To, With};
 use super::Entry;
 
 const PRODUCT: &str = "compiler/src/lower/product.rs";
+const DEQUANTIZED: &str = "compiler/src/lower/dequantized.rs";
+const CODES: &str = "compiler/src/lower/codes.rs";
 const NORM: &str = "compiler/src/lower/norm.rs";
 const EPILOGUE: &str = "compiler/src/lower/epilogue.rs";
 const ATTENTION: &str = "compiler/src/lower/attention.rs";
@@ -15,7 +17,7 @@ const LINEAR: &str = "compiler/src/lower/linear.rs";
 pub(super) const FAULTS: &[Entry] = &[
     (
         "columns-of-a-quad-descend",
-        PRODUCT,
+        DEQUANTIZED,
         "for i in 0..4 {",
         With("for i in if FAULT { [3, 2, 1, 0] } else { [0, 1, 2, 3] } {"),
     ),
@@ -31,20 +33,15 @@ pub(super) const FAULTS: &[Entry] = &[
         "b.fma(x, w, *sum)",
         To("{ let wx = b.fmul(w, x); b.fadd(wx, *sum) }"),
     ),
-    ("q4-bias-in-half-the-codes", PRODUCT, "0x8888_8888", To("0x0808_0808")),
-    ("q8-bias-left-out", PRODUCT, "0x8080_8080", To("0")),
+    ("q4-bias-in-half-the-codes", CODES, "0x8888_8888", To("0x0808_0808")),
+    ("q8-bias-left-out", CODES, "0x8080_8080", To("0")),
     (
         "minimum-left-out",
-        PRODUCT,
+        DEQUANTIZED,
         "b.fma(code, scale, minimum)",
         To("{ let _ = minimum; b.fmul(code, scale) }"),
     ),
-    (
-        "q4-1-halves-swapped",
-        PRODUCT,
-        "unsigned_field(b, codes, 8 * i + 4 * half, 4)",
-        To("unsigned_field(b, codes, 8 * i + 4 * (1 - half), 4)"),
-    ),
+    ("q4-1-halves-swapped", CODES, "8 * i + 4 * quad", To("8 * i + 4 * (1 - quad)")),
     (
         "last-column-left-out",
         PRODUCT,
@@ -55,7 +52,7 @@ pub(super) const FAULTS: &[Entry] = &[
     ),
     (
         "scale-of-a-neighboring-row",
-        PRODUCT,
+        DEQUANTIZED,
         "self.layout.scale(*row)",
         To("self.layout.scale(*row ^ 1)"),
     ),
@@ -122,8 +119,8 @@ pub(super) const FAULTS: &[Entry] = &[
     (
         "embedded-nibbles-in-pairs",
         EMBED,
-        "column % 4 * 8 + column / 4 * 4",
-        To("column / 2 * 8 + column % 2 * 4"),
+        "numbers.number(b, column / 4, column % 4)",
+        To("numbers.number(b, column % (columns / 4), column / (columns / 4))"),
     ),
     (
         "neighboring-lanes-added-first",

@@ -7,6 +7,7 @@
 //! once for each fault (specs/testing.md).
 
 mod codegen;
+mod codes;
 mod fusion;
 mod lowering;
 mod packing;
@@ -62,6 +63,7 @@ pub fn all() -> Vec<Fault> {
     [
         ("lowering", lowering::FAULTS),
         ("packing", packing::FAULTS),
+        ("codes", codes::FAULTS),
         ("codegen", codegen::FAULTS),
         ("fusion", fusion::FAULTS),
         ("planning", planning::FAULTS),

@@ -7,6 +7,7 @@ const PACK: &str = "compiler/src/pack/mod.rs";
 const TABLES: &str = "compiler/src/pack/tables.rs";
 const PANELS: &str = "compiler/src/pack/panels.rs";
 const DEQUANT: &str = "compiler/src/dequant.rs";
+const FORM: &str = "compiler/src/codes.rs";
 
 pub(super) const FAULTS: &[Entry] = &[
     ("rotary-pairs-side-by-side", PACK, "tile * half + pair", To("pair * 2 + tile")),
@@ -34,28 +35,33 @@ pub(super) const FAULTS: &[Entry] = &[
         "f32::from_le_bytes([value[0], value[1], value[2], value[3]]).is_finite()",
         To("true"),
     ),
-    ("q8-not-biased", PANELS, "*to = code ^ 0x80", To("*to = *code")),
-    ("nibbles-swapped", PANELS, "*low = byte & 15", To("*low = byte >> 4")),
+    ("q8-not-biased", FORM, "*to = code ^ sign", To("*to = *code")),
+    ("nibbles-swapped", FORM, "*low = byte & 15", To("*low = byte >> 4")),
     (
         "high-nibbles-of-low-columns",
         PANELS,
-        "tile[i] | tile[i + 4] << 4",
-        To("tile[i] | tile[i] << 4"),
+        "columns[i] & 15 | columns[i + 4] << 4",
+        To("columns[i] & 15 | columns[i] << 4"),
     ),
     (
         "scale-and-minimum-swapped",
         PANELS,
         "[self.layout.scale(lane), self.layout.minimum(lane)]",
         With(
-            "if FAULT && halves == 2 { [self.layout.minimum(lane), self.layout.scale(lane)] } else { [self.layout.scale(lane), self.layout.minimum(lane)] }",
+            "if FAULT && codes.minimum { [self.layout.minimum(lane), self.layout.scale(lane)] } else { [self.layout.scale(lane), self.layout.minimum(lane)] }",
         ),
     ),
-    ("scale-not-checked", PANELS, "f16::from_le_bytes([half[0], half[1]]).is_finite()", To("true")),
+    ("scale-not-checked", PANELS, "codes.scale.read([half[0], half[1]]).is_finite()", To("true")),
     (
         "threads-pack-the-same-panels",
         PANELS,
         "job.panels(i * share, out, panel_bytes)",
         To("job.panels(0, out, panel_bytes)"),
     ),
-    ("q4-zero-point", DEQUANT, "f32::from(q) - 8.0", To("f32::from(q) - 7.0")),
+    (
+        "symmetric-zero-point",
+        DEQUANT,
+        "d * (f32::from(q) - f32::from(self.bias()))",
+        To("d * (f32::from(q) + 1.0 - f32::from(self.bias()))"),
+    ),
 ];

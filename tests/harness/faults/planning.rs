@@ -17,7 +17,12 @@ pub(super) const FAULTS: &[Entry] = &[
         "t.block == block && t.content == content",
         To("t.content == content"),
     ),
-    ("formats-in-one-segment", IMAGE, "segment.format == format", To("true")),
+    (
+        "formats-in-one-segment",
+        IMAGE,
+        "(segment.format, segment.activations) == (format, activations)",
+        To("true"),
+    ),
     ("kernels-that-differ-in-epsilon", KERNELS, "k.spec == spec", To("k.name == base_name(&spec)")),
     (
         "applications-share-a-cache",

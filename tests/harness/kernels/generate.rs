@@ -127,8 +127,9 @@ impl Generator<'_> {
             }
             16 | 17 => (self.dot4(b), Ty::I32),
             18 => {
-                let (op, src) = (self.choices.pick(ReduceOp::ALL), self.value(Ty::F32));
-                (b.reduce(op, src), Ty::F32)
+                let op = self.choices.pick(ReduceOp::ALL);
+                let src = self.value(op.ty());
+                (b.reduce(op, src), op.ty())
             }
             _ if depth < DEPTH => return self.repeat(b, depth),
             _ => self.constant(b),

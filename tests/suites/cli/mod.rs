@@ -14,6 +14,7 @@ mod info;
 mod logits;
 mod output;
 mod packed;
+mod peers;
 mod refusals;
 mod run;
 mod suggestions;

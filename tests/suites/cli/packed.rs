@@ -114,7 +114,7 @@ fn info_and_import_say_what_it_is() {
     plain["storage"]["packed"] = true.into();
     assert_eq!(plain, made, "nothing else differs");
     let page = stdout(&["info", &packed]);
-    assert!(page.contains("activations f32; packed, mapped from the file\n"), "{page}");
+    assert!(page.contains("; packed, mapped from the file\n"), "{page}");
     assert_eq!(stdout(&["import", &packed]), stdout(&["import", &file]));
 }
 

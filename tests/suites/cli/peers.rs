@@ -202,7 +202,11 @@ fn what_cannot_be_compared_is_refused_at_once() {
     let small = setting.folder.small();
     let script = ["--peers", &setting.script, "--python", "sh"];
     let drawn = [&["bench", &small, "--random", "1"], &script[..]].concat();
-    assert_fails(&ended(&drawn), 2, &["--peers: ", "small.thin", "expected a GGUF file", "fix: "]);
+    assert_fails(
+        &ended(&drawn),
+        2,
+        &["--peers: ", "drawn at random", "expected a GGUF file", "fix: "],
+    );
     assert_eq!(setting.calls(), [""; 0]);
     let none = setting.folder.path("none.py");
     let words = ["bench", &setting.model, "--peers", &none];

@@ -1,6 +1,7 @@
 //! Wrong input of every kind to the verbs that run models: a code, a place, advice, no panic.
 
 use deepthin_dsl::Model;
+use deepthin_dsl::model::{Group, TensorStorage};
 use deepthin_tests::gguf_model;
 
 use super::{Folder, assert_fails, ended};
@@ -79,26 +80,50 @@ fn options_without_kernels_are_refused_never_replaced() {
     };
     with(&["--kv", "f16"], 2, &["--kv f16 is not there yet"]);
     with(&["--kv", "q8"], 2, &["--kv q8 is not there yet"]);
-    with(&["--activations", "q8"], 2, &["--activations q8 is not there yet"]);
     with(&["--isa", "avx2"], 69, &["--isa avx2 is not there yet"]);
     with(&["--isa", "avx512"], 69, &["--isa avx512 is not there yet"]);
     refused(&["info", &small, "--isa", "avx512"], 69, &["--isa avx512"]);
+}
+
+/// Codes are multiplied with codes: `--activations q8` needs some tensor of codes, in the
+/// description or in the file, and is never ignored.
+#[test]
+fn quantized_activations_need_weights_of_codes() {
+    let folder = Folder::new();
+    let mut model = gguf_model::model();
+    model.storage.blocks = TensorStorage::F16;
+    model.storage.embeddings = TensorStorage::F32;
+    let path = folder.file("floats.thin", deepthin_dsl::print(&model));
+    let parts = [
+        "--activations q8: found no tensor that is stored as integer codes, expected f32",
+        "fix: leave out --activations, or take f32",
+    ];
+    for (verb, rest) in [("run", &["-p", "a"][..]), ("logits", &["-p", "a"]), ("info", &[])] {
+        let random: &[&str] = if verb == "info" { &[] } else { &["--random", "1"] };
+        let words = [&[verb, &path, "--activations", "q8"], random, rest].concat();
+        refused(&words, 2, &parts);
+    }
+    let file = folder.file("m.gguf", gguf_model::writer(&model, 1).build().bytes);
+    refused(&["run", &file, "--activations", "q8", "-p", "a"], 2, &parts);
+    model.storage.embeddings = TensorStorage::Codes { bits: 6, group: Group::Row, minimum: true };
+    let path = folder.file("codes.thin", deepthin_dsl::print(&model));
+    let words = ["logits", &path, "--random", "1", "-p", "a", "--activations", "q8"];
+    assert_eq!(ended(&words).code, Some(0));
 }
 
 #[test]
 fn what_a_description_wishes_is_told_where_it_is_not_there_yet() {
     let folder = Folder::new();
     let mut model = gguf_model::model();
-    model.storage.activations = deepthin_dsl::model::Activations::Q8;
     model.storage.kv_cache = deepthin_dsl::model::KvStorage::F16;
     let path = folder.file("m.thin", deepthin_dsl::print(&model));
     let words = ["logits", &path, "--random", "1", "-p", "a", "-c", "65"];
     let noted = ended(&words);
     assert_eq!(noted.code, Some(0), "{noted:?}");
     let notes: Vec<&str> = noted.stderr.lines().collect();
-    assert_eq!(notes.len(), 3, "{notes:?}");
+    assert_eq!(notes.len(), 2, "{notes:?}");
     assert!(notes.iter().all(|note| note.starts_with("deepthin: note: ")), "{notes:?}");
-    let quiet = ended(&[&words[..7], &["64", "--activations", "f32", "--kv", "f32"]].concat());
+    let quiet = ended(&[&words[..7], &["64", "--kv", "f32"]].concat());
     assert_eq!(quiet.stderr, "", "what is asked for is no news");
     assert_eq!(quiet.stdout, noted.stdout);
 }

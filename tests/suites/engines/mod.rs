@@ -4,10 +4,12 @@ mod refusals;
 mod sequences;
 mod sharing;
 
+use std::collections::BTreeSet;
+
 use deepthin_compiler::fir::{Formats, Role};
-use deepthin_compiler::format::Format;
+use deepthin_compiler::format::{Bits, Codes, Format, Group};
 use deepthin_dsl::Model;
-use deepthin_dsl::model::{Block, Sharing};
+use deepthin_dsl::model::{self as dsl, Activations, Block, Sharing, Storage};
 use deepthin_tests::cases::cases;
 use deepthin_tests::engine::{Subject, check};
 use deepthin_tests::graphs;
@@ -25,14 +27,28 @@ fn shape(vocab: u32, width: u32, heads: [u32; 3], hidden: u32) -> Model {
 /// Formats whose elements have no group.
 const FLOATS: [Format; 3] = [Format::F32, Format::F16, Format::Bf16];
 
-/// Runs a model in several formats through all engines: a tile of four tokens, two single ones,
-/// and a tile again.
+/// Runs a model in several formats, as many as divide its rows, through all engines: a tile of
+/// four tokens, two single ones, and a tile again. Codes are multiplied with f32 and with codes.
 fn check_formats(model: &Model, formats: &[Format]) {
-    for format in formats {
+    let Block { heads, head_dim, ffn_hidden, .. } = model.block;
+    let rows = [model.width, heads * head_dim, ffn_hidden];
+    let fitting = |format: &&Format| rows.iter().all(|row| format.divides(*row as usize));
+    for format in formats.iter().filter(fitting) {
         let formats = Formats::uniform(model.depth, *format, *format);
-        let subject = Subject::random(model, &formats, 70, 1);
-        check(&subject, &subject.tokens(10), &[4, 2]);
+        for activations in [Some(Activations::F32), None] {
+            if activations.is_none() && format.codes().is_none() {
+                continue;
+            }
+            let subject = Subject::random(&with(model, activations), &formats, 70, 1);
+            check(&subject, &subject.tokens(10), &[4, 2]);
+        }
     }
+}
+
+/// A model with other activations.
+fn with(model: &Model, activations: Option<Activations>) -> Model {
+    let storage = Storage { activations, ..model.storage };
+    Model { storage, ..model.clone() }
 }
 
 #[test]
@@ -48,6 +64,13 @@ fn heads_of_all_sizes_in_every_format() {
     check_formats(&shape(70, 64, [4, 2, 16], 96), &Format::ALL);
     check_formats(&shape(40, 96, [2, 2, 48], 32), &Format::ALL);
     check_formats(&shape(33, 32, [4, 4, 8], 64), &Format::ALL);
+    check_formats(&shape(33, 192, [6, 2, 32], 192), &coded_in([Group::Of96, Group::Of192]));
+}
+
+/// The formats of codes in these groups.
+fn coded_in<const N: usize>(groups: [Group; N]) -> Vec<Format> {
+    let is_in = |format: &Format| format.codes().is_some_and(|c| groups.contains(&c.group));
+    Format::ALL.into_iter().filter(is_in).collect()
 }
 
 #[test]
@@ -58,6 +81,41 @@ fn groups_of_query_heads_in_quantized_formats() {
     check_formats(&shape(20, 32, [16, 2, 2], 32), &quantized);
     check_formats(&shape(96, 32, [16, 4, 6], 96), &quantized);
     check_formats(&shape(41, 64, [9, 3, 32], 64), &quantized);
+}
+
+/// Each group of weights with each group of activations, so that sums of codes are cut in all
+/// ways: codes of 4, 6 and 8 bits with and without a minimum take turns.
+#[test]
+fn groups_of_weights_and_of_activations() {
+    let model = Model { depth: 1, ..shape(40, 192, [4, 2, 48], 384) };
+    let mut kinds =
+        Bits::ALL.into_iter().flat_map(|bits| [(bits, false), (bits, true)]).cycle().skip(1);
+    let mut pieces = BTreeSet::new();
+    for group in Group::ALL {
+        for said in dsl::Group::SIZES.map(dsl::Group::Of).into_iter().chain([dsl::Group::Row]) {
+            let (bits, minimum) = kinds.next().unwrap();
+            let format = Format::Codes(Codes::own(bits, group, minimum));
+            let formats = Formats::uniform(1, format, format);
+            let model = with(&model, Some(Activations::Q8 { group: Some(said) }));
+            let subject = Subject::random(&model, &formats, 70, 5);
+            for weight in subject.lowered(4).plain.blocks[0].weights.values() {
+                pieces.insert(weight.activations.piece(format, weight.columns as usize));
+            }
+            check(&subject, &subject.tokens(6), &[4, 2]);
+        }
+    }
+    assert_eq!(pieces, BTreeSet::from([1, 32, 64, 96, 192, 384]), "and a gain has none");
+}
+
+/// A table of codes as embedding and as head.
+#[test]
+fn a_tied_table_is_read_by_rows_and_multiplied_with_codes() {
+    let model = Model { tied: true, ..shape(33, 64, [2, 2, 32], 64) };
+    for format in Format::ALL.into_iter().filter(|format| format.divides(64)) {
+        let subject =
+            Subject::random(&with(&model, None), &Formats::uniform(2, Format::F32, format), 70, 6);
+        check(&subject, &subject.tokens(5), &[5]);
+    }
 }
 
 #[test]
@@ -80,8 +138,11 @@ fn formats_differ_inside_a_block_and_between_blocks() {
     for (block, role, format) in exceptions {
         formats.set(block, role, format).unwrap();
     }
-    let subject = Subject::random(&model, &formats, 70, 2);
-    check(&subject, &subject.tokens(9), &[5]);
+    // Segments of one product with codes of their own, and others with none.
+    for activations in [Some(Activations::F32), None] {
+        let subject = Subject::random(&with(&model, activations), &formats, 70, 2);
+        check(&subject, &subject.tokens(9), &[5]);
+    }
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn ls_125m_stores_thirty_blocks_and_applies_sixty() {
 
     // All of its matrices fill whole panels, so that packed groups are as long as those of files.
     let bytes = |format: Format, rows: u64, columns: u64| {
-        rows * columns / format.group() as u64 * format.group_bytes() as u64
+        rows * format.row_bytes(usize::try_from(columns).unwrap()).unwrap() as u64
     };
     let matrices = [(576, 576), (192, 576), (192, 576), (576, 576)].into_iter().chain([
         (1536, 576),

@@ -279,7 +279,6 @@ fn filled(text: &str, mut gap: impl FnMut() -> usize) -> String {
 /// A description of two generated models, one derived from the first.
 fn description() -> impl Strategy<Value = String> {
     (models::model(), "[a-z]{1,30}").prop_map(|(model, name)| {
-        let model = super::with_known_groups(model);
         let base = print(&model);
         format!(
             "{base}\nmodel {name}_ = {} {{\n    sharing order [0, {}]\n    block {{\n        \
@@ -325,7 +324,7 @@ proptest! {
 
     #[test]
     fn printed_models_are_canonical(model in models::model()) {
-        let text = print(&super::with_known_groups(model));
+        let text = print(&model);
         prop_assert_eq!(canonical(&text), text);
     }
 }

@@ -1,6 +1,6 @@
 //! What a correct description means: values, defaults, sharing, bases, and the way back to text.
 
-use deepthin_dsl::model::{Activations, KvStorage, Sharing, TensorStorage};
+use deepthin_dsl::model::{Activations, Group, KvStorage, Sharing, TensorStorage};
 use deepthin_dsl::{SMALLEST, parse, parse_ast, print};
 use deepthin_tests::models;
 use expect_test::expect;
@@ -18,7 +18,7 @@ fn what_is_left_out_has_a_default() {
     assert_eq!(tiny.storage.blocks, TensorStorage::F32);
     assert_eq!(tiny.storage.embeddings, TensorStorage::F32);
     assert_eq!(tiny.storage.kv_cache, KvStorage::F32);
-    assert_eq!(tiny.storage.activations, Activations::F32);
+    assert_eq!(tiny.storage.activations, None, "what the storage asks for");
 }
 
 #[test]
@@ -34,6 +34,7 @@ fn one_value_has_several_spellings() {
         &[("heads: 9, kv_heads: 3", "kv_heads: 3,\n heads: 9")],
         &[("q4(group: 32)", "q4(32)")],
         &[("q4(group: 32)", "q4")],
+        &[("q4(group: 32)", "q4()")],
         &[("    sharing none\n", "")],
         &[("sharing none", "embeddings tied  sharing none")],
         &[("model m {", "model m\n\n{")],
@@ -46,6 +47,39 @@ fn one_value_has_several_spellings() {
     assert_eq!(model(&WHOLE.replace('\n', "\r\n")), whole);
     assert_eq!(model(&WHOLE.replace('\n', "\r").replace("    ", "\t")), whole);
     assert_eq!(model(WHOLE.trim_end()), whole);
+}
+
+/// Codes of each size and group, with a minimum and without, and activations in groups.
+#[test]
+fn storage_of_codes() {
+    let of = |text: &str| model(&with(&[("q4(group: 32)", text)])).storage.blocks;
+    for (bits, minimum) in [(4, false), (4, true), (6, false), (6, true), (8, false), (8, true)] {
+        let name = format!("q{bits}{}", if minimum { "m" } else { "" });
+        for size in Group::SIZES {
+            let codes = TensorStorage::Codes { bits, group: Group::Of(size), minimum };
+            assert_eq!(of(&format!("{name}(group: {size})")), codes);
+            assert_eq!(of(&format!("{name}({size})")), codes);
+            assert_eq!(codes.to_string(), format!("{name}(group: {size})"));
+        }
+        let codes = |group| TensorStorage::Codes { bits, group, minimum };
+        assert_eq!(of(&format!("{name}(group: row)")), codes(Group::Row));
+        assert_eq!(of(&format!("{name}(row)")), codes(Group::Row));
+        assert_eq!(codes(Group::Row).to_string(), format!("{name}(group: row)"));
+        assert_eq!(of(&name), codes(Group::Of(32)), "the default");
+    }
+}
+
+#[test]
+fn activations_are_said_or_follow_the_storage() {
+    let of = |text: &str| model(&with(&[("q8(group: 32) }", text)])).storage.activations;
+    let q8 = |group| Some(Activations::Q8 { group });
+    assert_eq!(of("q8(group: 32) }"), None);
+    assert_eq!(of("q8  activations f32 }"), Some(Activations::F32));
+    assert_eq!(of("q8  activations q8 }"), q8(None));
+    assert_eq!(of("q8  activations q8(group: 96) }"), q8(Some(Group::Of(96))));
+    assert_eq!(of("q8  activations q8(row) }"), q8(Some(Group::Row)));
+    let printed = print(&model(&with(&[("q8(group: 32) }", "q8  activations q8(192) }")])));
+    assert!(printed.contains("activations  q8(group: 192)\n"), "{printed}");
 }
 
 #[test]
@@ -110,10 +144,9 @@ fn the_canonical_form_says_everything() {
             ]
 
             storage {
-                blocks       q4(group: 32)
-                embeddings   q8(group: 32)
-                kv_cache     f32
-                activations  f32
+                blocks      q4(group: 32)
+                embeddings  q8(group: 32)
+                kv_cache    f32
             }
         }
     "#]].assert_eq(&print(&models[1]));
@@ -157,7 +190,6 @@ proptest! {
 
     #[test]
     fn a_printed_model_reads_back(model in models::model()) {
-        let model = super::with_known_groups(model);
         let text = print(&model);
         let read = parse(&text, "m.thin");
         prop_assert_eq!(read.as_deref(), Ok(std::slice::from_ref(&model)), "{}", text);

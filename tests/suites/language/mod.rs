@@ -9,7 +9,6 @@ mod specification;
 mod text_errors;
 mod value_errors;
 
-use deepthin_dsl::model::TensorStorage;
 use deepthin_dsl::{Diagnostic, Model, parse};
 use expect_test::Expect;
 
@@ -72,16 +71,4 @@ fn answers(text: &str, expected: Expect) {
 fn each_answers<const N: usize>(changes: [(&str, &str); N], expected: Expect) {
     let texts = changes.map(|change| rendered(&errors(&with(&[change]))));
     expected.assert_eq(&texts.concat());
-}
-
-/// A model with storage that descriptions may ask for: groups of another size become `f16`.
-fn with_known_groups(mut model: Model) -> Model {
-    for storage in [&mut model.storage.blocks, &mut model.storage.embeddings] {
-        if let TensorStorage::Q8 { group } | TensorStorage::Q4 { group } = *storage
-            && group != 32
-        {
-            *storage = TensorStorage::F16;
-        }
-    }
-    model
 }

@@ -39,11 +39,11 @@ fn heads() {
             error[D0021]: m.thin:13:22: blocks: groups of 32 do not divide rows of 577 (width)
                   storage { blocks q4(group: 32)  embeddings q8(group: 32) }
                                    ^^^^^^^^^^^^^
-            help: 32 is the only group so far: give it rows that it divides, or use `f16`
+            help: groups are whole blocks of 32: give it rows that 32 divides, or use `f16`
             error[D0021]: m.thin:13:48: embeddings: groups of 32 do not divide rows of 577 (width)
                   storage { blocks q4(group: 32)  embeddings q8(group: 32) }
                                                              ^^^^^^^^^^^^^
-            help: 32 is the only group so far: give it rows that it divides, or use `f16`
+            help: groups are whole blocks of 32: give it rows that 32 divides, or use `f16`
             error[D0010]: m.thin:1:7: model `m` lacks `heads`
               model m {
                     ^
@@ -169,38 +169,133 @@ fn storage_groups() {
         [
             ("q4(group: 32)", "q4(group: 40)"),
             ("q8(group: 32)", "q8(128)"),
-            ("q8(group: 32)", "q8(group: 64)"),
+            ("q8(group: 32)", "q8(group: 48)"),
+            ("q4(group: 32)", "q6m(group: 16)"),
             ("hidden: 1_536", "hidden: 1_500"),
             ("q4(group: 32)", "q5(group: 32)"),
+            ("q4(group: 32)", "q6(group: rows)"),
+            ("q4(group: 32)", "q6(group: 0)"),
+            ("q4(group: 32)", "q4(group: 32, minimum: 1)"),
+            ("q4(group: 32)", "q4_0"),
             ("q4(group: 32)", "f32(3)"),
         ],
         expect![[r#"
             error[D0021]: m.thin:13:22: blocks: groups of 40 do not divide rows of 576 (width), rows of 576 (heads * head_dim) and rows of 1_536 (hidden)
                   storage { blocks q4(group: 40)  embeddings q8(group: 32) }
                                    ^^^^^^^^^^^^^
-            help: write `group: 32`, which divides all rows
+            help: write `group: 32`, `group: 64`, `group: 96`, `group: 192` or `group: row`
             error[D0021]: m.thin:13:48: embeddings: groups of 128 do not divide rows of 576 (width)
                   storage { blocks q4(group: 32)  embeddings q8(128) }
                                                              ^^^^^^^
-            help: write `group: 32`, which divides all rows
-            error[D0018]: m.thin:13:48: embeddings: a group of 64 is not supported yet
-                  storage { blocks q4(group: 32)  embeddings q8(group: 64) }
+            help: write `group: 32`, `group: 64`, `group: 96`, `group: 192` or `group: row`
+            error[D0018]: m.thin:13:48: embeddings: a group of 48 is not supported yet
+                  storage { blocks q4(group: 32)  embeddings q8(group: 48) }
                                                              ^^^^^^^^^^^^^
-            help: write `group: 32`, which divides all rows
+            help: write `group: 32`, `group: 64`, `group: 96`, `group: 192` or `group: row`
+            error[D0018]: m.thin:13:22: blocks: a group of 16 is not supported yet
+                  storage { blocks q6m(group: 16)  embeddings q8(group: 32) }
+                                   ^^^^^^^^^^^^^^
+            help: write `group: 32`, `group: 64`, `group: 96`, `group: 192` or `group: row`
             error[D0021]: m.thin:13:22: blocks: groups of 32 do not divide rows of 1_500 (hidden)
                   storage { blocks q4(group: 32)  embeddings q8(group: 32) }
                                    ^^^^^^^^^^^^^
-            help: 32 is the only group so far: give it rows that it divides, or use `f16`
-            error[D0011]: m.thin:13:22: `blocks` takes `f32`, `f16`, `bf16`, `q8(group: 32)` or `q4(group: 32)`, found `q5(..)`
+            help: groups are whole blocks of 32: give it rows that 32 divides, or use `f16`
+            error[D0011]: m.thin:13:22: `blocks` takes `f32`, `f16`, `bf16`, `q8(group: 32)`, `q6(group: 64)`, `q4(group: 32)`, `q8m(group: 32)`, `q6m(group: 64)` or `q4m(group: 32)`, found `q5(..)`
                   storage { blocks q5(group: 32)  embeddings q8(group: 32) }
                                    ^^
             help: did you mean `q8`?
+            error[D0011]: m.thin:13:32: `group` takes a count, found `rows`
+                  storage { blocks q6(group: rows)  embeddings q8(group: 32) }
+                                             ^^^^
+            help: for example `group: 32`
+            error[D0015]: m.thin:13:32: group `0` is out of range 1..=4_096
+                  storage { blocks q6(group: 0)  embeddings q8(group: 32) }
+                                             ^
+            help: for example `group: 32`
+            error[D0003]: m.thin:13:36: unknown argument `minimum` in `q4`
+                  storage { blocks q4(group: 32, minimum: 1)  embeddings q8(group: 32) }
+                                                 ^^^^^^^
+            help: `q4` takes `group`
+            error[D0011]: m.thin:13:22: `blocks` takes `f32`, `f16`, `bf16`, `q8(group: 32)`, `q6(group: 64)`, `q4(group: 32)`, `q8m(group: 32)`, `q6m(group: 64)` or `q4m(group: 32)`, found `q4_0`
+                  storage { blocks q4_0  embeddings q8(group: 32) }
+                                   ^^^^
+            help: did you mean `q4`?
             error[D0011]: m.thin:13:22: `f32` takes no arguments, found `f32(..)`
                   storage { blocks f32(3)  embeddings q8(group: 32) }
                                    ^^^^^^
             help: write `f32`
         "#]],
     );
+}
+
+/// The groups that would do are named.
+#[test]
+fn groups_that_divide_are_offered() {
+    answers(
+        &with(&[("q4(group: 32)", "q6m(group: 96)"), ("hidden: 1_536", "hidden: 1_600")]),
+        expect![[r#"
+            error[D0021]: m.thin:13:22: blocks: groups of 96 do not divide rows of 1_600 (hidden)
+                  storage { blocks q6m(group: 96)  embeddings q8(group: 32) }
+                                   ^^^^^^^^^^^^^^
+            help: write `group: 32`, `group: 64` or `group: row`
+        "#]],
+    );
+}
+
+/// Groups of activations are as those of weights: they divide every row.
+#[test]
+fn activation_groups() {
+    let storage =
+        |text: &str| WHOLE.replace("q8(group: 32) }", &format!("q8(group: 32)  {text} }}"));
+    let texts = [
+        storage("activations q8(group: 128)"),
+        storage("activations q8(group: 48)"),
+        storage("activations q8(group: 192)").replace("1_536", "1_600"),
+        storage("activations q8(group: row)").replace("1_536", "1_500"),
+        storage("activations q8(row, 32)"),
+        storage("activations q8m"),
+        storage("activations q4(group: 32)"),
+        storage("activations f32(group: 32)"),
+    ];
+    let rendered = texts.map(|text| super::rendered(&super::errors(&text)));
+    expect![[r#"
+        error[D0021]: m.thin:13:75: activations: groups of 128 do not divide rows of 576 (width) and rows of 576 (heads * head_dim)
+              storage { blocks q4(group: 32)  embeddings q8(group: 32)  activations q8(group: 128) }
+                                                                                    ^^^^^^^^^^^^^^
+        help: write `group: 32`, `group: 64`, `group: 96`, `group: 192` or `group: row`
+        error[D0018]: m.thin:13:75: activations: a group of 48 is not supported yet
+              storage { blocks q4(group: 32)  embeddings q8(group: 32)  activations q8(group: 48) }
+                                                                                    ^^^^^^^^^^^^^
+        help: write `group: 32`, `group: 64`, `group: 96`, `group: 192` or `group: row`
+        error[D0021]: m.thin:13:75: activations: groups of 192 do not divide rows of 1_600 (hidden)
+              storage { blocks q4(group: 32)  embeddings q8(group: 32)  activations q8(group: 192) }
+                                                                                    ^^^^^^^^^^^^^^
+        help: write `group: 32`, `group: 64` or `group: row`
+        error[D0021]: m.thin:13:22: blocks: groups of 32 do not divide rows of 1_500 (hidden)
+              storage { blocks q4(group: 32)  embeddings q8(group: 32)  activations q8(group: row) }
+                               ^^^^^^^^^^^^^
+        help: groups are whole blocks of 32: give it rows that 32 divides, or use `f16`
+        error[D0021]: m.thin:13:75: activations: blocks of 32 do not divide rows of 1_500 (hidden)
+              storage { blocks q4(group: 32)  embeddings q8(group: 32)  activations q8(group: row) }
+                                                                                    ^^^^^^^^^^^^^^
+        help: groups are whole blocks of 32: give it rows that 32 divides, or use `f32`
+        error[D0004]: m.thin:13:83: duplicate argument `group`, first given at 13:78
+              storage { blocks q4(group: 32)  embeddings q8(group: 32)  activations q8(row, 32) }
+                                                                                            ^^
+        help: keep one of the two
+        error[D0011]: m.thin:13:75: `activations` takes `f32` or `q8(group: 64)`, found `q8m`
+              storage { blocks q4(group: 32)  embeddings q8(group: 32)  activations q8m }
+                                                                                    ^^^
+        help: did you mean `q8`?
+        error[D0011]: m.thin:13:75: `activations` takes `f32` or `q8(group: 64)`, found `q4(..)`
+              storage { blocks q4(group: 32)  embeddings q8(group: 32)  activations q4(group: 32) }
+                                                                                    ^^
+        help: did you mean `q8`?
+        error[D0011]: m.thin:13:75: `f32` takes no arguments, found `f32(..)`
+              storage { blocks q4(group: 32)  embeddings q8(group: 32)  activations f32(group: 32) }
+                                                                                    ^^^^^^^^^^^^^^
+        help: write `f32`
+    "#]].assert_eq(&rendered.concat());
 }
 
 #[test]
@@ -254,11 +349,11 @@ fn a_derived_model_answers_for_itself() {
             error[D0021]: m.thin:15:21: blocks: groups of 32 do not divide rows of 600 (width)
               model n = m { width 600 }
                                   ^^^
-            help: 32 is the only group so far: give it rows that it divides, or use `f16`
+            help: groups are whole blocks of 32: give it rows that 32 divides, or use `f16`
             error[D0021]: m.thin:15:21: embeddings: groups of 32 do not divide rows of 600 (width)
               model n = m { width 600 }
                                   ^^^
-            help: 32 is the only group so far: give it rows that it divides, or use `f16`
+            help: groups are whole blocks of 32: give it rows that 32 divides, or use `f16`
             error[D0019]: m.thin:16:35: sharing applies 8_000 blocks, the limit is 4_096
               model o = m { depth 4_000 sharing reverse }
                                                 ^^^^^^^
@@ -316,7 +411,7 @@ fn errors_of_meaning_are_all_found() {
                   sharing order [0, 31]
                                     ^^
             help: blocks are numbered 0 to 29
-            error[D0011]: m.thin:12:22: `blocks` takes `f32`, `f16`, `bf16`, `q8(group: 32)` or `q4(group: 32)`, found `q5`
+            error[D0011]: m.thin:12:22: `blocks` takes `f32`, `f16`, `bf16`, `q8(group: 32)`, `q6(group: 64)`, `q4(group: 32)`, `q8m(group: 32)`, `q6m(group: 64)` or `q4m(group: 32)`, found `q5`
                   storage { blocks q5  blocks f32 }
                                    ^^
             help: did you mean `q8`?

@@ -276,8 +276,6 @@ fn what_is_not_there_yet_is_named() {
             ("norm rms(eps: 1e-5)", "norm rms  qk_norm rms"),
             ("(theta: 10_000)", "(theta: 10_000, scaling: llama3)"),
             ("attention gqa(heads: 9, kv_heads: 3)", "attention none"),
-            ("q4(group: 32)", "q6(group: 32)"),
-            ("q4(group: 32)", "q4(row)"),
             ("sharing none", "block[28..] { attention none }"),
             ("model m {", "let d = 576\nmodel m {"),
             ("model m {", "space s {\n    vary dim in 384..=960 step 64\n}\nmodel m {"),
@@ -311,14 +309,6 @@ fn what_is_not_there_yet_is_named() {
                       attention none
                                 ^^^^
             help: `attention` takes `gqa(heads: 9, kv_heads: 3)`
-            error[D0018]: m.thin:13:22: q6 storage is not supported yet
-                  storage { blocks q6(group: 32)  embeddings q8(group: 32) }
-                                   ^^^^^^^^^^^^^
-            help: `blocks` takes `f32`, `f16`, `bf16`, `q8(group: 32)` or `q4(group: 32)`
-            error[D0018]: m.thin:13:25: one group per row is not supported yet
-                  storage { blocks q4(row)  embeddings q8(group: 32) }
-                                      ^^^
-            help: `q4(group: 32)`
             error[D0018]: m.thin:12:5: a block range is not supported yet
                   block[28..] { attention none }
                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^

@@ -36,28 +36,28 @@ fn the_plan_of_the_tiny_model() {
           bytes  image 11712  tables 3200  arena 24576  scratch 4352 a thread  kv 32768  logits 1536
 
           kernels {
-            k0 = embed_q8_0_96x32
-            k1 = norm_linear_rope_append_q4_0_224x32_t4
-            k2 = norm_linear_rope_append_q4_0_224x32_t1
+            k0 = embed_q8g32_96x32
+            k1 = norm_linear_rope_append_q4g32_224x32_t4
+            k2 = norm_linear_rope_append_q4g32_224x32_t1
             k3 = attention_4q2kv_8
-            k4 = linear_residual_q4_0_32x32_t4
-            k5 = linear_residual_q4_0_32x32_t1
-            k6 = norm_linear_glu_q4_0_128x32_t4
-            k7 = norm_linear_glu_q4_0_128x32_t1
-            k8 = linear_residual_q4_0_32x64_t4
-            k9 = linear_residual_q4_0_32x64_t1
-            k10 = norm_linear_q8_0_96x32_t4
-            k11 = norm_linear_q8_0_96x32_t1
+            k4 = linear_residual_q4g32_32x32_t4
+            k5 = linear_residual_q4g32_32x32_t1
+            k6 = norm_linear_glu_q4g32_128x32_t4
+            k7 = norm_linear_glu_q4g32_128x32_t1
+            k8 = linear_residual_q4g32_32x64_t4
+            k9 = linear_residual_q4g32_32x64_t1
+            k10 = norm_linear_q8g32_96x32_t4
+            k11 = norm_linear_q8g32_96x32_t1
           }
 
           image {
-                     0: token_embedding q8_0 k 32 (3264 bytes)
-                  3264: block 0 query key value q4_0 k 32 (4032 bytes)
+                     0: token_embedding q8g32 k 32 (3264 bytes)
+                  3264: block 0 query key value q4g32 k 32 (4032 bytes)
                   7296: block 0 attention_norm f32 [32] (128 bytes)
-                  7424: block 0 attention_output q4_0 k 32 (576 bytes)
-                  8000: block 0 ffn_gate ffn_up q4_0 k 32 (2304 bytes)
+                  7424: block 0 attention_output q4g32 k 32 (576 bytes)
+                  8000: block 0 ffn_gate ffn_up q4g32 k 32 (2304 bytes)
                  10304: block 0 ffn_norm f32 [32] (128 bytes)
-                 10432: block 0 ffn_down q4_0 k 64 (1152 bytes)
+                 10432: block 0 ffn_down q4g32 k 64 (1152 bytes)
                  11584: output_norm f32 [32] (128 bytes)
           }
 

@@ -13,7 +13,7 @@ use std::fs;
 
 use deepthin::verify::choices::Choices;
 use deepthin::verify::values::Class;
-use deepthin_compiler::format::Format;
+use deepthin_compiler::format::{Activations, Format, Group};
 use deepthin_tests::project::root;
 use proptest::prelude::*;
 
@@ -33,15 +33,57 @@ fn tame() -> impl Strategy<Value = Class> {
     prop::sample::select(Class::TAME.to_vec())
 }
 
-/// A format, and rows and columns of a matrix in it: around the lane counts, primes, whole groups
-/// where the format has them.
-fn matrix_shape() -> impl Strategy<Value = (Format, [usize; 2])> {
-    let format = prop::sample::select(Format::ALL.to_vec());
+/// How a matrix is stored, and what it is multiplied with.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    format: Format,
+    activations: Activations,
+}
+
+impl Kind {
+    /// Columns that both kinds of groups divide, whatever multiples of them there are; a row is a
+    /// group whatever its length.
+    fn unit(self) -> usize {
+        let group = |group: Group| group.elements(32);
+        match (self.format.codes(), self.activations) {
+            (None, _) => 1,
+            (Some(codes), Activations::F32) => group(codes.group),
+            (Some(codes), Activations::Q8(other)) => {
+                let (a, b) = (group(codes.group), group(other));
+                (a..).step_by(a).find(|columns| columns.is_multiple_of(b)).unwrap()
+            }
+        }
+    }
+
+    fn is_quantized(self) -> bool {
+        self.activations != Activations::F32
+    }
+}
+
+/// Any kind: one of the plain formats in each eighth case.
+fn kind() -> impl Strategy<Value = Kind> {
+    let (plain, coded): (Vec<Format>, Vec<Format>) =
+        Format::ALL.into_iter().partition(|format| format.codes().is_none());
+    let format = prop_oneof![1 => prop::sample::select(plain), 7 => prop::sample::select(coded)];
+    let group = prop::sample::select(Group::ALL.to_vec());
+    let activations = prop_oneof![Just(Activations::F32), group.prop_map(Activations::Q8)];
+    (format, activations).prop_map(|(format, activations)| match format.codes() {
+        Some(_) => Kind { format, activations },
+        None => Kind { format, activations: Activations::F32 },
+    })
+}
+
+/// A kind, and rows and columns of a matrix of it: around the lane counts, primes, whole groups
+/// where there are some.
+fn matrix_shape() -> impl Strategy<Value = (Kind, [usize; 2])> {
     let rows = prop::sample::select(vec![1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 48, 61, 67]);
     let columns = prop::sample::select(vec![1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 61, 96, 127]);
-    (format, rows, columns).prop_map(|(format, rows, columns)| {
-        let columns = if format.group() > 1 { (columns / 32 + 1) * 32 } else { columns };
-        (format, [rows, columns])
+    (kind(), rows, columns).prop_map(|(kind, rows, columns)| {
+        let columns = match kind.unit() {
+            1 => columns,
+            unit => (columns / unit + 1) * unit,
+        };
+        (kind, [rows, columns])
     })
 }
 

@@ -1,7 +1,7 @@
 //! What the generators of `verify` reach: operations, formats, tails, values, scalars. A generator
 //! that no longer reaches something proves less, and nobody would see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use deepthin::verify::choices::mix;
 use deepthin::verify::cost::steps;
@@ -11,8 +11,8 @@ use deepthin::verify::planned::{Drawing, Own, planned};
 use deepthin::verify::random::random_model;
 use deepthin::verify::values::Class;
 use deepthin_compiler::fir::{Func, Graph, Op, Role};
-use deepthin_compiler::format::Format;
-use deepthin_compiler::lower::EpilogueKernel;
+use deepthin_compiler::format::{Activations, Format, Group, Scale};
+use deepthin_compiler::lower::{EpilogueKernel, LinearKernel, Segment};
 use deepthin_compiler::pipeline::{Lowered, lower};
 use deepthin_compiler::plan::{PlanOptions, Spec};
 use deepthin_compiler::vir::{Index, check_scalars};
@@ -46,7 +46,11 @@ impl Seen {
 }
 
 fn models() -> impl Iterator<Item = Generated> {
-    (0..MODELS).map(|seed| random_model(seed).expect("nothing is rejected"))
+    first(MODELS)
+}
+
+fn first(count: u64) -> impl Iterator<Item = Generated> {
+    (0..count).map(|seed| random_model(seed).expect("nothing is rejected"))
 }
 
 fn lowered(generated: &Generated) -> Option<Lowered> {
@@ -93,13 +97,24 @@ fn every_operation_is_met() {
     seen.assert_at_least(100, plain.into_iter().chain(fused));
 }
 
+/// A matrix of a format in a kind of kernel.
+fn see_format(seen: &mut Seen, kind: &str, format: Format) {
+    seen.see(format!("any {format}"));
+    seen.see(match format.codes().map(|codes| codes.scale) {
+        Some(Scale::Bf16) => format!("{kind} of our own"),
+        Some(Scale::F16) | None => format!("{kind} {format}"),
+    });
+}
+
+/// Every format in some kernel and a file's in every kind, formats of codes with activations of f32 and with codes;
+/// sums over pieces of every length, also where weights and activations differ in their groups.
 #[test]
 fn every_format_is_met_in_every_kind_of_kernel() {
     let mut seen = Seen::default();
-    for lowered in models().filter_map(|generated| lowered(&generated)) {
+    for lowered in first(12 * MODELS).filter_map(|generated| lowered(&generated)) {
         for kernel in &lowered.plan.kernels {
             match &kernel.spec {
-                Spec::Embed(embed) => seen.see(format!("embed {}", embed.format)),
+                Spec::Embed(embed) => see_format(&mut seen, "embed", embed.format),
                 Spec::Attention(_) => {}
                 Spec::Linear(linear) => {
                     let kind = match linear.epilogue {
@@ -109,17 +124,49 @@ fn every_format_is_met_in_every_kind_of_kernel() {
                         EpilogueKernel::RopeAppend { .. } => "rope append",
                     };
                     for segment in &linear.segments {
-                        seen.see(format!("{kind} {}", segment.format));
+                        let Segment { format, activations, .. } = *segment;
+                        see_format(&mut seen, kind, format);
+                        let Activations::Q8(group) = activations else {
+                            seen.see(format!("{format} by f32"));
+                            continue;
+                        };
+                        seen.see(format!("{format} by q8"));
+                        seen.see(format!("{kind} by q8"));
+                        let columns = linear.columns as usize;
+                        let own = format.codes().unwrap().group;
+                        seen.see(format!("pieces of {}", activations.piece(format, columns)));
+                        seen.see(format!("{own:?} by {group:?}"));
                     }
+                    seen.see(format!("{} ways of quantizing", quantizations(linear)));
                     seen.see(format!("{} segments", linear.segments.len()));
                 }
             }
         }
     }
     let kinds = ["embed", "store", "residual", "glu", "rope append"];
-    let all = kinds.iter().flat_map(|kind| Format::ALL.map(|format| format!("{kind} {format}")));
-    seen.assert_at_least(5, all);
+    // Of each kind with each format there are too many for every one to be met in so few models.
+    let files = [Format::F32, Format::F16, Format::Bf16, Format::Q8_0, Format::Q4_0, Format::Q4_1];
+    let all = kinds.iter().flat_map(|kind| files.map(|format| format!("{kind} {format}")));
+    seen.assert_at_least(1, all.chain(kinds.map(|kind| format!("{kind} of our own"))));
+    seen.assert_at_least(4, Format::ALL.map(|format| format!("any {format}")));
     seen.assert_at_least(10, ["1 segments", "2 segments", "3 segments"]);
+    let coded = || Format::ALL.into_iter().filter(|format| format.codes().is_some());
+    let by = |activations| coded().map(move |format| format!("{format} by {activations}"));
+    seen.assert_at_least(5, by("f32").chain(by("q8")));
+    seen.assert_at_least(5, kinds[1..].iter().map(|kind| format!("{kind} by q8")));
+    seen.assert_at_least(5, [32, 64, 96, 192].map(|piece| format!("pieces of {piece}")));
+    let pairs = Group::ALL.iter().flat_map(|own| Group::ALL.map(|other| (own, other)));
+    seen.assert_at_least(1, pairs.map(|(own, other)| format!("{own:?} by {other:?}")));
+    seen.assert_at_least(
+        5,
+        ["0 ways of quantizing", "1 ways of quantizing", "2 ways of quantizing"],
+    );
+}
+
+/// The different codes that a kernel makes of its input.
+fn quantizations(kernel: &LinearKernel) -> usize {
+    let inputs = kernel.segments.iter().filter_map(|segment| kernel.quantized_input(segment));
+    inputs.map(|(number, _)| number).collect::<BTreeSet<_>>().len()
 }
 
 /// Where in vectors, tiles and panels sizes end.
