@@ -75,7 +75,8 @@ pub(super) fn assign(func: &Func, chunk: u32, is_head: bool) -> Result<Slots, Pl
     Ok(slots)
 }
 
-/// The op that reads each value last; 0 where none does.
+/// The op that reads each value last; 0 where none does. What a function returns is read behind
+/// its last op.
 fn last_reads(func: &Func) -> Vec<usize> {
     let mut last = vec![0; func.values.len()];
     for (i, op) in func.ops.iter().enumerate() {
@@ -83,6 +84,7 @@ fn last_reads(func: &Func) -> Vec<usize> {
             last[value.index()] = i;
         }
     }
+    last[func.result.index()] = usize::MAX;
     last
 }
 

@@ -243,6 +243,16 @@ fn a_value_that_is_read_after_its_residual_sum_is_refused() {
         .assert_eq(&refused(&graph, &options(70)));
 }
 
+/// A sum in place of what it is added to would change what the function returns.
+#[test]
+fn a_result_that_a_residual_sum_overwrites_is_refused() {
+    let mut graph = fused(&graphs::tiny());
+    let block = &mut graph.blocks[0];
+    block.result = block.param.unwrap();
+    expect!["function `block0`: `v0` is read after its residual sum, which is in place"]
+        .assert_eq(&refused(&graph, &options(70)));
+}
+
 #[test]
 fn a_result_beside_the_stream_is_refused() {
     let mut graph = fused(&graphs::tiny());
