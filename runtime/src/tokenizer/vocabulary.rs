@@ -2,6 +2,7 @@
 
 use super::error::TokenizerError;
 use crate::gguf::{Metadata, Strings};
+use std::hash::{BuildHasher as _, RandomState};
 
 /// More tokens than any vocabulary has.
 const MAX_TOKENS: usize = 1 << 24;
@@ -78,11 +79,14 @@ impl NamedIds {
 
 /// The tokens by their text in the file, while a tokenizer is built.
 ///
-/// A sorted list of prefixes and ids: a hundred thousand look-ups decide how long that takes, and
-/// most texts differ in their first eight bytes.
+/// A hundred thousand look-ups decide how long that takes, so that this is a hash table: open
+/// addressing, at most half full. Its hashes are seeded anew in each process, so that no file can
+/// be made of texts that meet in one slot; nothing tells the order of slots.
 #[derive(Debug)]
 pub(super) struct TokenIndex<'a> {
-    entries: Vec<(u64, u32)>,
+    /// Ids from 1 on, 0 where there is none; a power of two of them.
+    slots: Vec<u32>,
+    hasher: RandomState,
     texts: &'a Strings,
     types: &'a [TokenType],
 }
@@ -90,30 +94,44 @@ pub(super) struct TokenIndex<'a> {
 impl<'a> TokenIndex<'a> {
     /// Refuses the same text twice.
     pub(super) fn new(texts: &'a Strings, types: &'a [TokenType]) -> Result<Self, TokenizerError> {
-        let mut entries: Vec<(u64, u32)> =
-            texts.iter().map(|text| prefix(text.as_bytes())).zip(0..).collect();
-        let text = |id: u32| texts.get(id as usize).unwrap_or_default();
-        entries.sort_unstable_by(|a, b| {
-            a.0.cmp(&b.0).then_with(|| text(a.1).cmp(text(b.1))).then_with(|| a.1.cmp(&b.1))
-        });
-        for pair in entries.windows(2) {
-            if let &[(_, first), (_, second)] = pair
-                && text(first) == text(second)
-            {
-                let text = text(first).to_owned();
-                return Err(TokenizerError::DuplicateToken { text, first, second });
+        let size = texts.len().saturating_mul(2).max(1).next_power_of_two();
+        let hasher = RandomState::new();
+        let mut index = TokenIndex { slots: vec![0; size], hasher, texts, types };
+        for (text, second) in texts.iter().zip(0..) {
+            match index.find(text) {
+                (_, Some(first)) => {
+                    let text = text.to_owned();
+                    return Err(TokenizerError::DuplicateToken { text, first, second });
+                }
+                (slot, None) => {
+                    if let Some(slot) = index.slots.get_mut(slot) {
+                        *slot = second + 1;
+                    }
+                }
             }
         }
-        Ok(TokenIndex { entries, texts, types })
+        Ok(index)
     }
 
     /// The id of the token with this text.
     pub(super) fn id(&self, text: &str) -> Option<u32> {
-        let wanted = prefix(text.as_bytes());
-        let of = |id: u32| self.texts.get(id as usize).unwrap_or_default();
-        let order = |&(found, id): &(u64, u32)| found.cmp(&wanted).then_with(|| of(id).cmp(text));
-        let at = self.entries.binary_search_by(order).ok()?;
-        self.entries.get(at).map(|(_, id)| *id)
+        self.find(text).1
+    }
+
+    /// The slot and the id of a text, or the free slot where it would be.
+    fn find(&self, text: &str) -> (usize, Option<u32>) {
+        let mask = self.slots.len().saturating_sub(1);
+        let hash = self.hasher.hash_one(text);
+        let mut slot = usize::try_from(hash & mask as u64).unwrap_or(0);
+        loop {
+            // Half of the slots are free, so that one is met.
+            let found = self.slots.get(slot).and_then(|found| found.checked_sub(1));
+            match found {
+                None => return (slot, None),
+                Some(id) if self.texts.get(id as usize) == Some(text) => return (slot, Some(id)),
+                Some(_) => slot = (slot + 1) & mask,
+            }
+        }
     }
 
     /// Whether plain text must not become this token.
