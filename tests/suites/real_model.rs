@@ -271,13 +271,38 @@ fn check_prefill(engine: &Engine) {
     }
 }
 
-/// Weights are packed tensor by tensor, and the file's pages are given back.
+/// What the program writes to stdout.
+fn written(words: &[&str]) -> String {
+    let ended = run(deepthin().args(words));
+    assert_eq!(ended.code, Some(0), "{words:?}: {ended:?}");
+    ended.stdout
+}
+
 #[test]
-#[cfg(target_os = "linux")]
-fn peak_memory_stays_near_the_weights() {
-    let Some(path) = real_model::smollm2() else { return };
+fn a_packed_file_gives_the_bits_of_its_source_in_little_memory() {
+    if real_model::smollm2().is_none() {
+        return;
+    }
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("packed.gguf");
+    let packed = path.to_str().unwrap();
+    written(&["compile", "smollm2-135m", "--emit", "packed", "-o", packed]);
+    let words = ["-p", "Once upon a time there was a", "--top", "49152", "--json", "-c", "512"];
+    let of = |model| written(&[&["logits", model], &words[..]].concat());
+    assert!(of("smollm2-135m") == of(packed));
+    let words = ["tokenize", packed, "--chat", "-p", "Hello"];
+    assert_eq!(written(&words), written(&["tokenize", "smollm2-135m", "--chat", "-p", "Hello"]));
+    let gguf = deepthin_runtime::gguf::Gguf::open(&path).unwrap();
+    let (weights, kv) = (gguf.tensors()[0].byte_len(), 512 * 46_080);
+    let limit = (weights + kv) * 12 / 10 + 50_000_000;
+    let peak = peak_of(packed);
+    assert!(peak < limit, "{peak} bytes at the peak, expected less than {limit}");
+}
+
+/// The most bytes in memory until the first byte of a text with a context of 512.
+fn peak_of(model: &str) -> u64 {
     let mut child = Command::new(deepthin().get_program())
-        .args(["run", "smollm2-135m", "-p", "Once", "-n", "400", "-c", "512", "--temp", "0"])
+        .args(["run", model, "-p", "Once", "-n", "400", "-c", "512", "--temp", "0"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -288,7 +313,15 @@ fn peak_memory_stays_near_the_weights() {
     child.kill().unwrap();
     child.wait().unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let peak = peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024;
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// Weights are packed tensor by tensor, and the file's pages are given back.
+#[test]
+#[cfg(target_os = "linux")]
+fn peak_memory_stays_near_the_weights() {
+    let Some(path) = real_model::smollm2() else { return };
+    let peak = peak_of("smollm2-135m");
     let gguf = deepthin_runtime::gguf::Gguf::open(&path).unwrap();
     let tensors: u64 = gguf.tensors().iter().map(|tensor| tensor.byte_len()).sum();
     let kv = 512 * 46_080;
