@@ -233,7 +233,8 @@ impl Program {
 
     /// Checks a step that is called for at most `call` tokens of a chunk at once.
     fn validate_step(&self, step: &Step, call: u32) -> Result<(), String> {
-        let tokens = self.chunk;
+        // No more tokens are ever at hand than the context has positions.
+        let tokens = self.chunk.min(self.context);
         if step.variants.last().is_none_or(|v| v.tile != 1)
             || step.variants.windows(2).any(|w| w[0].tile <= w[1].tile)
         {
