@@ -6,7 +6,7 @@ use crate::source::{FilePlace, GgufWeights, Source, SourceError, Weights};
 use deepthin_compiler::codegen::clif::Clif;
 use deepthin_compiler::fir::{self, Formats, Graph};
 use deepthin_compiler::format::{self, Format};
-use deepthin_compiler::lower::{key_cache_bytes, padded_context, value_cache_bytes};
+use deepthin_compiler::lower::{CHUNK, CacheLayout};
 use deepthin_compiler::pack::{PackError, PackedTensor, pack_watched, tables};
 use deepthin_compiler::pipeline::{CompileError, Lowered, jit_program, lower};
 use deepthin_compiler::plan::PlanOptions;
@@ -39,6 +39,16 @@ pub struct RunOptions {
     pub kv: Option<KvStorage>,
     /// Back end.
     pub isa: Option<Isa>,
+}
+
+impl RunOptions {
+    /// A source's model as it runs: what the options say in place of what its description does.
+    pub fn model(&self, source: &Source) -> Model {
+        let mut model = source.model.clone();
+        model.storage.kv_cache = self.kv.unwrap_or(model.storage.kv_cache);
+        model.storage.activations = self.activations.or(model.storage.activations);
+        model
+    }
 }
 
 /// Back ends by the name that `--isa` takes.
@@ -210,8 +220,8 @@ impl Engine {
         let threads = options.threads.unwrap_or_else(default_threads);
         notices.extend(threads_notice(threads));
         check_memory(&program.regions, program.context, threads)?;
-        let Source { model, weights, .. } = source;
-        let constants = Arc::new(constants(weights, &model, &lowered, threads, watch)?);
+        let model = options.model(&source);
+        let constants = Arc::new(constants(source.weights, &model, &lowered, threads, watch)?);
         let weight_bytes = lowered.plan.weight_bytes();
         let activations = activations(&lowered.fused);
         Ok(Engine {
@@ -227,7 +237,7 @@ impl Engine {
         })
     }
 
-    /// The model.
+    /// The model as it runs.
     pub fn model(&self) -> &Model {
         &self.model
     }
@@ -286,11 +296,10 @@ impl Engine {
 /// Options, shapes or storage without kernels.
 pub fn lower_source(source: &Source, options: &RunOptions) -> Result<Lowered, EngineError> {
     refuse(options)?;
-    let context = options.context.unwrap_or(source.model.context);
-    check_cache(&source.model, context, options.context.is_none())?;
+    let model = options.model(source);
+    let context = options.context.unwrap_or(model.context);
+    check_cache(&model, context, options.context.is_none())?;
     let lanes = 4; // of `Clif`, the one back end there is
-    let mut model = source.model.clone();
-    model.storage.activations = options.activations.or(model.storage.activations);
     if matches!(options.activations, Some(Activations::Q8 { .. })) && !source.formats.has_codes() {
         return Err(EngineError::NoCodes);
     }
@@ -319,11 +328,6 @@ fn refuse(options: &RunOptions) -> Result<(), EngineError> {
         Some(Isa::Avx512) => return not_yet("--isa", "avx512", "clif128"),
         Some(Isa::Clif128) | None => {}
     }
-    match options.kv {
-        Some(KvStorage::F16) => return not_yet("--kv", "f16", "f32"),
-        Some(KvStorage::Q8) => return not_yet("--kv", "q8", "f32"),
-        Some(KvStorage::F32) | None => {}
-    }
     Ok(())
 }
 
@@ -331,12 +335,8 @@ fn refuse(options: &RunOptions) -> Result<(), EngineError> {
 /// as its description wishes.
 pub fn notices(source: &Source, options: &RunOptions) -> Vec<String> {
     let mut notices = source.notices.clone();
-    let Model { context, storage, .. } = &source.model;
-    if storage.kv_cache != KvStorage::F32 && options.kv.is_none() {
-        let kv = storage.kv_cache;
-        notices.push(format!("a KV cache in {kv} is not there yet: running with f32"));
-    }
-    if let Some(asked) = options.context.filter(|asked| asked > context) {
+    let context = source.model.context;
+    if let Some(asked) = options.context.filter(|asked| *asked > context) {
         notices.push(format!(
             "a context of {asked} is longer than the {context} that the model was made for: text \
              past that is likely to be poor"
@@ -350,14 +350,15 @@ const MAX_CACHE_BYTES: u32 = i32::MAX.unsigned_abs();
 
 /// Refuses a context whose keys or values of one layer no kernel can address.
 fn check_cache(model: &Model, context: u32, described: bool) -> Result<(), EngineError> {
+    let kv = model.storage.kv_cache.into();
     let (kv_heads, head_dim) = (model.block.kv_heads, model.block.head_dim);
-    let bytes = key_cache_bytes(kv_heads, head_dim, context)
-        .max(value_cache_bytes(kv_heads, head_dim, context));
+    let layout = |context| CacheLayout { kv, kv_heads, head_dim, context };
+    let bytes = layout(context).largest_bytes();
     if bytes <= u64::from(MAX_CACHE_BYTES) {
         return Ok(());
     }
-    let per_position = (bytes / u64::from(padded_context(context))).max(1);
-    let fits = u64::from(MAX_CACHE_BYTES) / per_position / 64 * 64;
+    // A chunk of positions is the least that a cache has room for.
+    let fits = u64::from(MAX_CACHE_BYTES) / layout(CHUNK).largest_bytes().max(1) * u64::from(CHUNK);
     Err(EngineError::Context { context, bytes, described, fits })
 }
 

@@ -6,7 +6,8 @@ use std::time::Instant;
 use deepthin_compiler::codegen::clif::Clif;
 use deepthin_compiler::codegen::{Backend, CodegenError, host, jit};
 use deepthin_compiler::fir::{Formats, Graph, Role};
-use deepthin_compiler::lower::padded_context;
+use deepthin_compiler::format::KvFormat;
+use deepthin_compiler::lower::CacheLayout;
 use deepthin_compiler::pack::PackedTensor;
 use deepthin_compiler::pipeline::{self, CompileError, Lowered};
 use deepthin_compiler::plan::Plan;
@@ -127,7 +128,7 @@ pub struct Flops {
 }
 
 /// Memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Bytes {
     /// Weights as kernels read them, each once.
     pub weights: u64,
@@ -135,8 +136,10 @@ pub struct Bytes {
     pub weights_unshared: u64,
     /// Tables of constants.
     pub tables: u64,
-    /// Keys and values of one token.
+    /// Keys and values of one token, in the format at hand.
     pub kv_per_token: u64,
+    /// The same in every format, by its name.
+    pub kv_per_token_by_format: BTreeMap<&'static str, u64>,
     /// Keys and values of the whole context.
     pub kv: u64,
     /// Activations of the tokens at hand.
@@ -179,7 +182,7 @@ impl Info {
     /// # Errors
     /// Options, shapes or storage without kernels. A processor that lacks something is none.
     pub fn new(source: &Source, options: &RunOptions) -> Result<Info, EngineError> {
-        let model = &source.model;
+        let model = &options.model(source);
         let start = Instant::now();
         let lowered = lower_source(source, options)?;
         let plan = &lowered.plan;
@@ -210,10 +213,10 @@ impl Info {
                 sharing: sharing(&model.sharing),
             },
             shape: shape(model, plan.options.context),
-            storage: storage(source, &lowered.fused),
+            storage: storage(source, model, &lowered.fused),
             tokenizer: vocabulary(source),
             flops: flops(model),
-            bytes: bytes(plan, &model.schedule()),
+            bytes: bytes(plan, model),
             host,
             kernels: kernels(plan, sizes.as_deref()),
         })
@@ -271,8 +274,8 @@ fn shape(model: &Model, context: u32) -> Shape {
     }
 }
 
-fn storage(source: &Source, graph: &Graph) -> Storage {
-    let (tied, formats): (bool, &Formats) = (source.model.tied, &source.formats);
+fn storage(source: &Source, model: &Model, graph: &Graph) -> Storage {
+    let (tied, formats): (bool, &Formats) = (model.tied, &source.formats);
     let mut blocks = BTreeMap::new();
     for block in (0..).map_while(|block| formats.block(block)) {
         for format in Role::BLOCK_MATRICES.into_iter().filter_map(|role| block.get(role)) {
@@ -285,7 +288,7 @@ fn storage(source: &Source, graph: &Graph) -> Storage {
         blocks,
         embeddings: whole(Role::TokenEmbedding),
         head: whole(if tied { Role::TokenEmbedding } else { Role::Output }),
-        kv_cache: "f32",
+        kv_cache: KvFormat::from(model.storage.kv_cache).name(),
         activations: activations(graph),
         packed: matches!(source.weights, Weights::Packed(_)),
     }
@@ -302,18 +305,24 @@ fn flops(model: &Model) -> Flops {
     Flops { per_token: 2 * (applications * block + head), per_position: applications * attention }
 }
 
-fn bytes(plan: &Plan, schedule: &[u32]) -> Bytes {
+fn bytes(plan: &Plan, model: &Model) -> Bytes {
     let sum = |tensors: &mut dyn Iterator<Item = &PackedTensor>| -> u64 {
         tensors.map(|tensor| tensor.content.bytes()).sum()
     };
     let of = |block: Option<u32>| sum(&mut plan.image.iter().filter(|t| t.block == block));
+    let schedule = model.schedule();
     let applied: u64 = schedule.iter().map(|block| of(Some(*block))).sum();
-    let positions = u64::from(padded_context(plan.options.context)).max(1);
+    let kv_per_token = |kv: KvFormat| {
+        let (kv_heads, head_dim) = (model.block.kv_heads, model.block.head_dim);
+        let cache = CacheLayout { kv, kv_heads, head_dim, context: plan.options.context };
+        schedule.len() as u64 * cache.position_bytes()
+    };
     Bytes {
         weights: plan.weight_bytes(),
         weights_unshared: of(None) + applied,
         tables: plan.table_bytes(),
-        kv_per_token: plan.regions.kv / positions,
+        kv_per_token: kv_per_token(model.storage.kv_cache.into()),
+        kv_per_token_by_format: KvFormat::ALL.map(|kv| (kv.name(), kv_per_token(kv))).into(),
         kv: plan.regions.kv,
         arena: plan.regions.arena,
         scratch_per_thread: plan.regions.scratch,

@@ -1,7 +1,10 @@
-//! Storage formats of weight tensors: what a row of weights is made of, in a file and in FIR.
+//! Storage formats: what a row of weights is made of, in a file and in FIR, and what keys and
+//! values are kept as in the KV cache.
 
 use std::fmt;
 use std::str::FromStr;
+
+use deepthin_dsl::model::KvStorage;
 
 /// How the elements of a weight row are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -322,5 +325,66 @@ impl FromStr for Format {
             .into_iter()
             .find(|format| format.to_string() == text)
             .ok_or_else(|| format!("unknown format `{text}`"))
+    }
+}
+
+/// How keys and values of past positions are kept: one format for all of a model. What each keeps
+/// of a number is defined in [`numerics::kv`](crate::numerics::kv).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KvFormat {
+    /// IEEE single, 4 bytes an element: what was computed.
+    F32,
+    /// IEEE half, 2 bytes an element.
+    F16,
+    /// A signed byte an element, and a bf16 scale for each group of at most 32.
+    Q8,
+}
+
+impl KvFormat {
+    /// Every format, for tables and generators.
+    pub const ALL: [KvFormat; 3] = [KvFormat::F32, KvFormat::F16, KvFormat::Q8];
+
+    /// Bytes of an element, the scales of groups not counted.
+    pub const fn element_bytes(self) -> u32 {
+        match self {
+            KvFormat::F32 => 4,
+            KvFormat::F16 => 2,
+            KvFormat::Q8 => 1,
+        }
+    }
+
+    /// The name in texts: `f32`, `f16`, `q8`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            KvFormat::F32 => "f32",
+            KvFormat::F16 => "f16",
+            KvFormat::Q8 => "q8",
+        }
+    }
+}
+
+impl From<KvStorage> for KvFormat {
+    fn from(storage: KvStorage) -> Self {
+        match storage {
+            KvStorage::F32 => KvFormat::F32,
+            KvStorage::F16 => KvFormat::F16,
+            KvStorage::Q8 => KvFormat::Q8,
+        }
+    }
+}
+
+impl fmt::Display for KvFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for KvFormat {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        KvFormat::ALL
+            .into_iter()
+            .find(|f| f.name() == text)
+            .ok_or_else(|| format!("unknown format `{text}` of a KV cache"))
     }
 }

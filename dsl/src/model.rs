@@ -115,11 +115,12 @@ impl Group {
 }
 
 /// Storage of the KV cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KvStorage {
     /// IEEE single.
     F32,
-    /// IEEE half.
+    /// IEEE half: what nobody names.
+    #[default]
     F16,
     /// 8-bit codes with a scale.
     Q8,

@@ -12,6 +12,7 @@ use deepthin_compiler::format::Activations;
 use deepthin_compiler::pipeline::Lowered;
 use deepthin_compiler::weights::{RandomWeights, WeightSource};
 use deepthin_dsl::Model;
+use deepthin_dsl::model::KvStorage;
 use deepthin_runtime::program::Program;
 use deepthin_runtime::session::{Constants, Session};
 
@@ -130,10 +131,12 @@ impl ladder::Engine for Formulas {
 }
 
 /// Every engine of a model, from the formulas to machine code. Quantized activations are as far
-/// from the formulas as codes are coarse, and may flip: then the formulas are no rung.
+/// from the formulas as codes are coarse, and may flip, and the formulas round no keys and values:
+/// then they are no rung.
 pub fn ladder(subject: &Subject) -> Vec<Box<dyn ladder::Engine>> {
     let mut engines = ladder::ladder();
-    if !has_quantized_activations(&subject.lowered(4).plain) {
+    let is_exact = subject.model.storage.kv_cache == KvStorage::F32;
+    if is_exact && !has_quantized_activations(&subject.lowered(4).plain) {
         engines.insert(0, Box::new(Formulas));
     }
     engines

@@ -41,7 +41,7 @@ fn the_tiny_model_in_plain_ops() {
           v4[16] = linear w3 v1
           v5[32] = rope v2 (heads 4, head_dim 8, theta 10000.0)
           v6[16] = rope v3 (heads 2, head_dim 8, theta 10000.0)
-          kv_append v6 v4
+          kv_append v6 v4 (head_dim 8)
           v7[32] = attention v5 (heads 4, kv_heads 2, head_dim 8)
           v8[32] = linear w4 v7
           v9[32] = add v8 v0

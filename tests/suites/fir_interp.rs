@@ -6,7 +6,7 @@ use deepthin_compiler::format::Format;
 use deepthin_compiler::interp::fir::FirInterp;
 use deepthin_compiler::weights::{RandomWeights, WeightSource};
 use deepthin_dsl::Model;
-use deepthin_dsl::model::{Activations, Sharing, Storage};
+use deepthin_dsl::model::{Activations, KvStorage, Sharing, Storage};
 use deepthin_tests::engine::assert_same;
 use deepthin_tests::graphs::{self, built};
 use deepthin_tests::models;
@@ -67,7 +67,9 @@ proptest! {
 
     #[test]
     fn logits_are_near_the_formulas(model in models::model(), seed in any::<u64>()) {
-        let storage = Storage { activations: Some(Activations::F32), ..model.storage };
+        // The formulas round no activations, and no keys and values.
+        let (activations, kv_cache) = (Some(Activations::F32), KvStorage::F32);
+        let storage = Storage { activations, kv_cache, ..model.storage };
         let model = Model { storage, ..model };
         let graph = built(&model);
         let weights = RandomWeights::new(&graph, seed);

@@ -2,8 +2,9 @@
 
 use deepthin::verify::exact::bounds;
 use deepthin_compiler::dequant::{StoredGroup, dequantize_row, quantize_row, stored_groups};
-use deepthin_compiler::format::{Bits, Codes, Format, Scale};
+use deepthin_compiler::format::{Bits, Codes, Format, KvFormat, Scale};
 use deepthin_compiler::numerics;
+use deepthin_compiler::numerics::kv::Stored;
 use deepthin_tests::reference::{self, U, attention_bound, gamma, ulp_error};
 use expect_test::expect;
 use proptest::collection::vec;
@@ -127,21 +128,47 @@ proptest! {
     fn attention_is_within_its_bound(
         query in vec(-3.0_f32..3.0, 8),
         cache in vec((vec(-3.0_f32..3.0, 8), vec(number(), 8)), 1..200),
+        kv in prop::sample::select(KvFormat::ALL.to_vec()),
     ) {
-        let (keys, values): (Vec<Vec<f32>>, Vec<Vec<f32>>) = cache.into_iter().unzip();
-        let (key_rows, value_rows): (Vec<&[f32]>, Vec<&[f32]>) =
-            keys.iter().zip(&values).map(|(k, v)| (k.as_slice(), v.as_slice())).unzip();
-        let found = numerics::attention(&query, &key_rows, &value_rows);
+        let stored = |(k, v): &(Vec<f32>, Vec<f32>)| (Stored::key(k, kv), Stored::value(v, kv));
+        let (keys, values): (Vec<Stored>, Vec<Stored>) = cache.iter().map(stored).unzip();
+        let found = {
+            let (keys, values): (Vec<_>, Vec<_>) = keys.iter().zip(&values).unzip();
+            numerics::attention(&query, &keys, &values)
+        };
         let q = wide(&query);
-        let (keys, values): (Vec<_>, Vec<_>) =
-            keys.iter().zip(&values).map(|(k, v)| (wide(k), wide(v))).unzip();
+        let kept = |all: &[Stored]| all.iter().map(|x| wide(&x.numbers())).collect::<Vec<_>>();
+        let (keys, values) = (kept(&keys), kept(&values));
         let exact = reference::attention(&q, &keys, &values);
-        let bound = attention_bound(&q, &keys);
+        let bound = attention_bound(&q, &keys, kv);
         let weights = reference::softmax(&reference::scores(&q, &keys));
         for (d, (found, exact)) in found.iter().zip(&exact).enumerate() {
             let magnitude: f64 = weights.iter().zip(&values).map(|(w, v)| w * v[d].abs()).sum();
             let error = (f64::from(*found) - exact).abs();
             prop_assert!(error <= bound * magnitude + 1e-36, "{error:e} of {magnitude:e}");
+        }
+    }
+
+    #[test]
+    fn what_a_cache_keeps_is_within_its_bound(
+        head in vec(number(), 2..=40),
+        greatest in prop::sample::select(vec![1.0_f32, 1e-30, 3e-31, 1e-36, 2_f32.powi(100)]),
+    ) {
+        let head: Vec<f32> = head.iter().map(|x| x * greatest).collect();
+        let head = &head[..head.len() & !1];
+        for stored in [Stored::key(head, KvFormat::Q8), Stored::value(head, KvFormat::Q8)] {
+            let Stored::Groups(groups) = &stored else { panic!("{stored:?}") };
+            for group in groups {
+                for ((i, _), kept) in group.codes.iter().zip(group.numbers()) {
+                    let error = f64::from(head[*i]) - f64::from(kept);
+                    prop_assert!(error.abs() <= bounds::code(group.scale.into()));
+                }
+            }
+        }
+        for x in head.iter().filter(|x| x.abs() < 60_000.0) {
+            let Stored::Numbers(kept) = Stored::key(&[*x], KvFormat::F16) else { panic!() };
+            let error = f64::from(*x) - f64::from(kept[0]);
+            prop_assert!(error.abs() <= bounds::half((*x).into()));
         }
     }
 

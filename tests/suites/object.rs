@@ -16,6 +16,7 @@ use deepthin_compiler::pipeline::{self, Lowered};
 use deepthin_compiler::plan::PlanOptions;
 use deepthin_compiler::vir::Index;
 use deepthin_dsl::Model;
+use deepthin_dsl::model::KvStorage;
 use deepthin_tests::c_tools::{self, CC, CXX};
 use deepthin_tests::program::deepthin;
 use deepthin_tests::project::{root, sources};
@@ -40,13 +41,16 @@ fn lower(model: &Model, formats: &Formats) -> Lowered {
     pipeline::lower(model, formats, &PlanOptions::new(4, model.context)).unwrap()
 }
 
-/// Models whose kernels have every format, one matrix for q, k and v or several.
+/// Models whose kernels have every format, also of the cache, one matrix for q, k and v or several.
 fn models() -> Vec<(Model, Lowered)> {
-    let small = Model { vocab: 90, ..described("examples/smollm2-135m.thin") };
+    let mut small = Model { vocab: 90, ..described("examples/smollm2-135m.thin") };
     let mut all = vec![thin()];
-    for (blocks, rest) in
-        [(Format::Q4_1, Format::Q8_0), (Format::Q4_0, Format::F16), (Format::Bf16, Format::F32)]
-    {
+    for (blocks, rest, kv) in [
+        (Format::Q4_1, Format::Q8_0, KvStorage::F32),
+        (Format::Q4_0, Format::F16, KvStorage::F16),
+        (Format::Bf16, Format::F32, KvStorage::Q8),
+    ] {
+        small.storage.kv_cache = kv;
         let mut formats = Formats::uniform(small.depth, blocks, rest);
         formats.set(Some(0), deepthin_compiler::fir::Role::Value, rest).unwrap();
         all.push((small.clone(), lower(&small, &formats)));
@@ -206,60 +210,135 @@ fn comment(header: &str, from: &str, to: &str) -> String {
 fn a_comment_tells_what_a_kernel_computes_and_takes() {
     let (model, lowered) = thin();
     let header = header(&model, &lowered);
-    let name = "deepthin_thin_norm_linear_rope_append_f32_160x48_t1";
+    let name = "deepthin_thin_norm_linear_rope_append_kv16_f32_160x48_t1";
     expect![[r#"
-         deepthin_thin_norm_linear_rope_append_f32_160x48_t1
+        deepthin_thin_norm_linear_rope_append_kv16_f32_160x48_t1
 
-             n = x / sqrt(mean of x[i]^2 + 1e-5) * gain
-             q, k, v = Q n, K n, V n
-             out = q, each head rotated by its token's position; k, rotated too, and v go to the caches
+            n = x / sqrt(mean of x[i]^2 + 1e-5) * gain
+            q, k, v = Q n, K n, V n
+            out = q, each head rotated by its token's position; k, rotated too, and v go to the caches
 
-         For one token. Q has 48 rows, K and V have 16, and 48 columns, in 5 panels of 32 rows. Sums run
-         over ascending columns from +0, a fused multiply-add for each.
+        For one token. Q has 48 rows, K and V have 16, and 48 columns, in 5 panels of 32 rows. Sums run
+        over ascending columns from +0, a fused multiply-add for each.
 
-         buffer                 bytes  use      contents
-              0  x                256  in       vector of 48
-              1  w0             30720  in       packed matrix, f32, 48 columns: 5 panels of 6144 bytes,
-                                                q in panels 0 to 2, k in panel 3, v in panel 4
-              2  gain             256  in       gain: vector of 48
-              3  normed           256  scratch  working memory
-              4  scales           256  scratch  working memory
-              5  out              256  out      rotated q: vector of 48
-              6  products         640  scratch  working memory
-              7  rope              64  in       1 rotary row from the first token's position on
-              8  keys            4096  out      key cache of the layer
-              9  values            64  out      1 row of the layer's value cache from the first token's
-                                                position on, 64 bytes each
+        buffer                 bytes  use      contents
+             0  x                256  in       vector of 48
+             1  w0             30720  in       packed matrix, f32, 48 columns: 5 panels of 6144 bytes,
+                                               q in panels 0 to 2, k in panel 3, v in panel 4
+             2  gain             256  in       gain: vector of 48
+             3  normed           256  scratch  working memory
+             4  scales           256  scratch  working memory
+             5  out              256  out      rotated q: vector of 48
+             6  products         640  scratch  working memory
+             7  rope              64  in       1 rotary row from the first token's position on
+             8  keys            2048  out      key cache of the layer
+             9  values            32  out      1 row of the layer's value cache from the first token's
+                                               position on, 32 bytes each
 
-         scalar              values  meaning
-              0  begin       0 to 5  first of the share of panels
-              1  end         0 to 5  one past the last of the share of panels
-              2  block0      0 to 3  position / 16
-              3  lane0      0 to 15  position % 16
+        scalar              values  meaning
+             0  begin       0 to 5  first of the share of panels
+             1  end         0 to 5  one past the last of the share of panels
+             2  block0      0 to 3  position / 16
+             3  lane0      0 to 15  position % 16
     "#]].assert_eq(&comment(&header, name, " */"));
     expect![[r#"
-         deepthin_thin_attention_3q1kv_16
+        deepthin_thin_attention_kv16_3q1kv_16
 
-             weight[j] = softmax over positions j = 0 .. position of q . key[j] / sqrt(16)
-             out = sum over j of weight[j] * value[j]
+            weight[j] = softmax over positions j = 0 .. position of q . key[j] / sqrt(16)
+            out = sum over j of weight[j] * value[j]
 
-         For one token and each head of a share: 3 query heads of 16 elements; query head h reads key and
-         value head h / 3.
+        For one token and each head of a share: 3 query heads of 16 elements; query head h reads key and
+        value head h / 3.
 
-         buffer                bytes  use      contents
-              0  q               256  in       rotated q: vector of 48
-              1  keys           4096  in       key cache of the layer
-              2  values         4096  in       value cache of the layer
-              3  out             256  out      heads side by side: vector of 48
-              4  weights         256  scratch  working memory
-              5  sums            128  scratch  working memory
+        buffer                bytes  use      contents
+             0  q               256  in       rotated q: vector of 48
+             1  keys           2048  in       key cache of the layer
+             2  values         2048  in       value cache of the layer
+             3  out             256  out      heads side by side: vector of 48
+             4  weights         768  scratch  working memory
+             5  sums            384  scratch  working memory
+             6  state            48  scratch  working memory
+             7  staged         4096  scratch  working memory
 
-         scalar                values  meaning
-              0  begin         0 to 3  first of the share of heads
-              1  end           0 to 3  one past the last of the share of heads
-              2  position     0 to 63  position
-              3  chunks        1 to 1  position / 64 + 1
-    "#]].assert_eq(&comment(&header, "deepthin_thin_attention_3q1kv_16", " */"));
+        scalar                values  meaning
+             0  begin         0 to 3  first of the share of heads
+             1  end           0 to 3  one past the last of the share of heads
+             2  position     0 to 63  position
+             3  chunks        1 to 1  position / 64 + 1
+    "#]].assert_eq(&comment(&header, "deepthin_thin_attention_kv16_3q1kv_16", " */"));
+}
+
+#[test]
+fn caches_are_told_as_they_are_kept() {
+    let (model, lowered) = models().swap_remove(2);
+    let halves = header(&model, &lowered);
+    expect![[r#"
+        key cache of a layer: f16 [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of a head's
+            key at a position lies in block position / 16, in row d, at place position % 16.
+
+        value cache of a layer: f16 [POSITIONS][VALUE_ROW_BYTES / 2]; a row has the value heads of
+            its position side by side, then room.
+
+    "#]]
+    .assert_eq(&comment(&halves, "key cache of a layer", " * ORDER"));
+    let (model, lowered) = models().swap_remove(3);
+    let codes = header(&model, &lowered);
+    expect![[r#"
+        key cache of a layer: signed bytes [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of a
+            head's key at a position lies in block position / 16, in row d, at place position % 16.
+
+        value cache of a layer: signed bytes [POSITIONS][VALUE_ROW_BYTES]; a row has the value heads
+            of its position side by side, then room.
+
+        scales of a layer's key cache: bf16 [KV_HEADS][KEY_GROUPS][POSITIONS], one for each group of a head
+            and position. The elements i and i + HEAD_DIM/2 of a head are in group i / 16. With the greatest
+            magnitude m of a group, s is the bf16 nearest to m / 127; where m is at least 2^-100, x has the
+            code x * (1 / s), rounded to the nearest, the even of two, else 0. A group with an infinity or a
+            NaN has the scale NaN and codes 0. An element is its code times s.
+
+        scales of a layer's value cache: bf16 [KV_HEADS][VALUE_GROUPS][POSITIONS], likewise; element i of a
+            head is in group i / 32.
+
+    "#]].assert_eq(&comment(&codes, "key cache of a layer", " * ORDER"));
+    let constants = excerpt(&codes, "#define DEEPTHIN_SMOLLM2_135M_KEY_CACHE_BYTES", "\n\n");
+    expect![[r#"
+        #define DEEPTHIN_SMOLLM2_135M_KEY_CACHE_BYTES   1572864  /* of one layer */
+        #define DEEPTHIN_SMOLLM2_135M_VALUE_ROW_BYTES   192      /* values of one position and layer */
+        #define DEEPTHIN_SMOLLM2_135M_VALUE_CACHE_BYTES 1572864  /* of one layer */
+        #define DEEPTHIN_SMOLLM2_135M_ROPE_ROW_BYTES    256      /* rotary row of one position */
+        #define DEEPTHIN_SMOLLM2_135M_KEY_GROUPS        2        /* groups of a key head, with a scale each */
+        #define DEEPTHIN_SMOLLM2_135M_KEY_SCALE_BYTES   98304    /* of one layer */
+        #define DEEPTHIN_SMOLLM2_135M_VALUE_GROUPS      2        /* groups of a value head, with a scale each */
+        #define DEEPTHIN_SMOLLM2_135M_VALUE_SCALE_BYTES 98304    /* of one layer */"#]].assert_eq(constants);
+    let name = "deepthin_smollm2_135m_attention_kv8_9q3kv_64";
+    expect![[r#"
+        deepthin_smollm2_135m_attention_kv8_9q3kv_64
+
+            weight[j] = softmax over positions j = 0 .. position of q . key[j] / sqrt(64)
+            out = sum over j of weight[j] * value[j]
+
+        For one token and each head of a share: 9 query heads of 64 elements; query head h reads key and
+        value head h / 3.
+
+        buffer                       bytes  use      contents
+             0  q                     2304  in       rotated q: vector of 576
+             1  keys               1572864  in       key cache of the layer
+             2  values             1572864  in       value cache of the layer
+             3  key_scales           98304  in       scales of the layer's key cache
+             4  value_scales         98304  in       scales of the layer's value cache
+             5  out                   2304  out      heads side by side: vector of 576
+             6  weights                768  scratch  working memory
+             7  sums                   768  scratch  working memory
+             8  state                   48  scratch  working memory
+             9  staged               16384  scratch  working memory
+            10  scaled_weights         512  scratch  working memory
+
+        scalar                values  meaning
+             0  begin         0 to 9  first of the share of heads
+             1  end           0 to 9  one past the last of the share of heads
+             2  position   0 to 8191  position
+             3  chunks      1 to 128  position / 64 + 1
+    "#]].assert_eq(&comment(&codes, name, " */"));
 }
 
 #[test]
@@ -314,8 +393,10 @@ fn the_opening_tells_the_layouts_that_occur() {
 
               of q and k: a head begins a new panel; tile A holds its elements i .. i+15, tile B its
               elements i + HEAD_DIM/2 .. i+15 + HEAD_DIM/2, for i = 0, 16, .. below HEAD_DIM/2; where
-              HEAD_DIM/2 ends inside a tile, the rows past it are zeros (where q, k and v are of one
-              format, they are one matrix: the panels of q, of k, of v);
+              HEAD_DIM/2 ends inside a tile, the rows past it are zeros;
+              of v: rows in order, but a head begins a new panel; where HEAD_DIM ends inside a panel,
+              the rows past it are zeros (where q, k and v are of one format, they are one matrix: the
+              panels of q, of k, of v);
               of gate and up: rows 16p .. 16p+15 of gate in tile A, of up in tile B.
 
         rotary row of a position: HEAD_DIM/2 cosines, then HEAD_DIM/2 sines, f32, of the angles
@@ -323,11 +404,11 @@ fn the_opening_tells_the_layouts_that_occur() {
             pairs a = h[i], b = h[i + HEAD_DIM/2]: with the cosine c and the sine s of i they become
             a * c - b * s and b * c + a * s.
 
-        key cache of a layer: f32 [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of a head's key at
-            a position lies in block position / 16, in row d, at place position % 16.
+        key cache of a layer: f32 [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of a head's
+            key at a position lies in block position / 16, in row d, at place position % 16.
 
-        value cache of a layer: f32 [POSITIONS][VALUE_ROW_BYTES / 4]; a row has the value heads of its
-            position side by side, then room.
+        value cache of a layer: f32 [POSITIONS][VALUE_ROW_BYTES / 4]; a row has the value heads of
+            its position side by side, then room.
 
         ORDER
 

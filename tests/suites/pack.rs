@@ -67,6 +67,7 @@ fn kinds() -> Vec<Rows> {
     kinds.extend([1, 31, 32, 33, 64, 100].map(|rows| Rows::Plain { role: Role::Output, rows }));
     let heads = [(1, 2), (3, 6), (2, 24), (5, 32), (2, 48), (3, 64), (1, 66)];
     kinds.extend(heads.map(|(heads, head_dim)| Rows::Rope { role: Role::Query, heads, head_dim }));
+    kinds.extend(heads.map(|(heads, head_dim)| Rows::Heads { role: Role::Value, heads, head_dim }));
     let (first, second) = (Role::FfnGate, Role::FfnUp);
     kinds.extend([1, 15, 16, 17, 50].map(|rows| Rows::Pair { first, second, rows }));
     kinds
@@ -76,7 +77,9 @@ fn kinds() -> Vec<Rows> {
 fn matrix_rows(rows: Rows) -> u32 {
     match rows {
         Rows::Plain { rows, .. } | Rows::Pair { rows, .. } => rows,
-        Rows::Rope { heads, head_dim, .. } => heads * head_dim,
+        Rows::Rope { heads, head_dim, .. } | Rows::Heads { heads, head_dim, .. } => {
+            heads * head_dim
+        }
     }
 }
 
@@ -99,6 +102,13 @@ fn lanes(rows: Rows) -> Vec<Option<(Role, u32)>> {
                 }
             }
             lanes
+        }
+        Rows::Heads { role, heads, head_dim } => {
+            let head = |head: u32| {
+                let panels = panels(head_dim) * PANEL;
+                (0..panels).map(move |i| (i < head_dim).then_some((role, head * head_dim + i)))
+            };
+            (0..heads).flat_map(head).collect()
         }
         Rows::Pair { first, second, rows } => {
             let starts = (0..rows).step_by(TILE as usize);

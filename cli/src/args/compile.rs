@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use deepthin_compiler::codegen::target::{Isa, Target, TargetError};
 
-use super::model::SourceArgs;
+use super::model::{KvFormat, SourceArgs};
 
 /// Compile a model to an object file and a C header, or pack its weights
 ///
@@ -46,6 +46,10 @@ pub(crate) struct CompileArgs {
     #[arg(short, long, value_name = "N",
           allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub(crate) context: Option<u32>,
+
+    /// Number format of the KV cache, in place of the description's
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) kv: Option<KvFormat>,
 
     /// Print a JSON object with the files and symbols to stdout
     #[arg(long)]

@@ -107,9 +107,9 @@ pub(crate) enum Activations {
 pub(crate) enum KvFormat {
     /// 32-bit floats
     F32,
-    /// 16-bit floats (not there yet)
+    /// 16-bit floats
     F16,
-    /// 8-bit integers with a scale for each group (not there yet)
+    /// 8-bit integers with a scale for each group of at most 32
     Q8,
 }
 

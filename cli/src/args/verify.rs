@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use deepthin_runtime::shown::Shown;
 
-use super::model::{SourceArgs, seed};
+use super::model::{KvFormat, SourceArgs, seed};
 use super::output::OutputArgs;
 
 /// Prove this machine's kernels against the interpreter that defines them
@@ -62,6 +62,10 @@ pub(crate) struct VerifyArgs {
           allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub(crate) context: Option<u32>,
 
+    /// Number format of the KV cache, in place of the description's
+    #[arg(long, value_name = "FORMAT", conflicts_with = "random_models")]
+    pub(crate) kv: Option<KvFormat>,
+
     /// Directory for the files of a case that differs; it is made where there is none
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) save: PathBuf,
@@ -78,7 +82,7 @@ impl VerifyArgs {
         SourceArgs { model: model.to_owned(), weights, random }
     }
 
-    /// The words that name the model, its weights and its context again.
+    /// The words that name the model, its weights, its context and its cache again.
     pub(crate) fn model_words(&self) -> String {
         let mut words = self.model.clone().unwrap_or_default();
         if let Some(weights) = &self.weights {
@@ -89,6 +93,9 @@ impl VerifyArgs {
         }
         if let Some(context) = self.context {
             words += &format!(" -c {context}");
+        }
+        if let Some(kv) = self.kv {
+            words += &format!(" --kv {}", kv.of_model());
         }
         words
     }

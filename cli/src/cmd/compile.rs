@@ -18,6 +18,7 @@ use deepthin_runtime::shown::Shown;
 use serde::Serialize;
 
 use crate::args::compile::{CompileArgs, Emit};
+use crate::args::model::KvFormat;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{self, PackProgress, Stdout};
@@ -58,11 +59,13 @@ pub(crate) fn run(args: &CompileArgs) -> Result<Exit, Failure> {
         _ if !packs => interrupt.stop_watching(),
         _ => {}
     }
-    let options = RunOptions { context: args.context, ..RunOptions::default() };
+    let kv = args.kv.map(KvFormat::of_model);
+    let options = RunOptions { context: args.context, kv, ..RunOptions::default() };
     let lowered = engine::lower_source(&source, &options)?;
     input::notes(&engine::notices(&source, &options));
     let clif = Clif::new(&target).map_err(CompileError::from)?;
-    let header = Header { model: &source.model, lowered: &lowered, target };
+    let model = options.model(&source);
+    let header = Header { model: &model, lowered: &lowered, target };
     let name = source.model.name.clone();
 
     let mut files: Vec<Written> = Vec::new();

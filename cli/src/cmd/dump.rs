@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use deepthin::engine;
+use deepthin::engine::{self, RunOptions};
 use deepthin::source::{self, ModelName, Source, SourceError, Weights};
 use deepthin_compiler::codegen::clif::Clif;
 use deepthin_compiler::codegen::{Backend, CodegenError};
@@ -78,10 +78,11 @@ fn ast(model: &str) -> Result<String, Failure> {
 /// A model at a stage after the text.
 fn stage(args: &DumpArgs) -> Result<String, Failure> {
     let source = input::source_for_short(&args.model.source)?;
+    let options = args.model.options();
     if args.stage == Stage::Model {
-        return Ok(model(&source));
+        return Ok(model(&source, &options));
     }
-    let lowered = engine::lower_source(&source, &args.model.options())?;
+    let lowered = engine::lower_source(&source, &options)?;
     Ok(match args.stage {
         Stage::Ast | Stage::Model => unreachable!("printed above, without lowering"),
         Stage::Fir => lowered.plain.to_string(),
@@ -99,16 +100,16 @@ fn stage(args: &DumpArgs) -> Result<String, Failure> {
     })
 }
 
-/// A checked model as a description. A file's tensors may be in formats that descriptions have no
-/// word for, so they are told beside it.
-fn model(source: &Source) -> String {
+/// A checked model as it runs, as a description. A file's tensors may be in formats that
+/// descriptions have no word for, so they are told beside it.
+fn model(source: &Source, options: &RunOptions) -> String {
     let note = match source.weights {
         Weights::Gguf(_) | Weights::Packed(_) => {
             "// Tensors run in the formats in which the weights file has them.\n"
         }
         Weights::None | Weights::Random(_) => "",
     };
-    format!("{note}{}", deepthin_dsl::print(&source.model))
+    format!("{note}{}", deepthin_dsl::print(&options.model(source)))
 }
 
 /// The chosen kernels, each as `text` has it.

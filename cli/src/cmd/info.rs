@@ -154,9 +154,14 @@ fn weights(info: &Info) -> String {
 }
 
 fn memory(bytes: &Bytes) -> String {
+    let formats = &bytes.kv_per_token_by_format;
+    let others = formats.iter().filter(|(_, other)| **other != bytes.kv_per_token);
+    let others: Vec<String> =
+        others.map(|(format, bytes)| format!("{format} {}", grouped(*bytes))).collect();
     format!(
-        "KV cache {} bytes a token, {} for the context; activations {}, {} a thread; tables {}",
+        "KV cache {} bytes a token ({}), {} for the context; activations {}, {} a thread; tables {}",
         grouped(bytes.kv_per_token),
+        others.join(", "),
         mib(bytes.kv),
         mib(bytes.arena.saturating_add(bytes.logits)),
         mib(bytes.scratch_per_thread),

@@ -17,10 +17,12 @@ use deepthin::verify::{Settings, VerifyError, verify_kernels, verify_random, ver
 use deepthin_compiler::fir::Graph;
 use deepthin_compiler::pipeline::{CompileError, program};
 use deepthin_compiler::weights::RandomWeights;
+use deepthin_dsl::Model;
 use deepthin_runtime::shown::Shown;
 use serde::Serialize;
 
 use crate::answers::{Answer, print_one};
+use crate::args::model::KvFormat;
 use crate::args::output::Form;
 use crate::args::verify::VerifyArgs;
 use crate::exit::{Exit, Failure};
@@ -139,7 +141,8 @@ fn own(
     interrupt: &Interrupt,
 ) -> Result<Report, Failure> {
     let source = input::source(&args.source(model), interrupt)?;
-    let options = RunOptions { context: args.context, ..RunOptions::default() };
+    let kv = args.kv.map(KvFormat::of_model);
+    let options = RunOptions { context: args.context, kv, ..RunOptions::default() };
     input::notes(&engine::notices(&source, &options));
     let lowered = engine::lower_source(&source, &options)?;
     let what = format!("{} kernels of {}", lowered.kernels.len(), source.model.name);
@@ -150,7 +153,8 @@ fn own(
     let codes = machine.code(&lowered.kernels).map_err(CompileError::from)?;
     let program = Arc::new(program(&lowered, codes));
     engine::check_memory(&program.regions, program.context, settings.threads)?;
-    let subject = drawn(machine, &source, lowered.plan.options.context)?;
+    let model = options.model(&source);
+    let subject = drawn(machine, &source, &model, lowered.plan.options.context)?;
     let tokens = whole::tokens(&source.model, lowered.plan.options.context);
     let stop = &|| interrupt.requested();
     let mut constants = input::constants(source, &lowered, settings.threads, stop)?;
@@ -178,11 +182,12 @@ fn own(
 fn drawn<'e>(
     machine: &'e dyn KernelEngine,
     source: &Source,
+    model: &Model,
     context: u32,
 ) -> Result<Option<Subject<'e>>, LadderError> {
     let Weights::Random(seed) = source.weights else { return Ok(None) };
     let weights = |graph: &Graph| RandomWeights::new(graph, seed);
-    Subject::new(&source.model, &source.formats, context, machine, weights).map(Some)
+    Subject::new(model, &source.formats, context, machine, weights).map(Some)
 }
 
 /// Adds what sequences showed.

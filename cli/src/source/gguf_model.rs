@@ -158,7 +158,7 @@ impl GgufModel {
             storage: Storage {
                 blocks: TensorStorage::F32,
                 embeddings: TensorStorage::F32,
-                kv_cache: KvStorage::F32,
+                kv_cache: KvStorage::default(),
                 activations: None,
             },
         };

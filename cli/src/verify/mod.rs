@@ -5,6 +5,7 @@
 //! its scalars; everything in it follows from a seed ([`choices`]), so that a case is replayed by
 //! its number.
 
+pub mod caches;
 pub mod case;
 pub mod check;
 pub mod choices;

@@ -162,7 +162,7 @@ fn heads() -> impl Strategy<Value = (u32, u32)> {
 }
 
 fn ragged_shape() -> impl Strategy<Value = Shape> {
-    let head_dim = prop::sample::select(vec![2_u32, 4, 6, 8, 10, 16, 24]);
+    let head_dim = prop::sample::select(vec![2_u32, 4, 6, 8, 10, 16, 20, 24, 40]);
     // Beside any size those next to whole vectors and tiles, and primes.
     let sizes = vec![15, 16, 17, 31, 33, 47, 48, 49, 61, 63, 65, 67, 79, 89, 95, 97];
     let width = prop_oneof![8_u32..=96, prop::sample::select(sizes.clone())];

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use deepthin_compiler::lower::{EpilogueKernel, Role, vector_bytes};
+use deepthin_compiler::lower::{CacheLayout, EpilogueKernel, Role, vector_bytes};
 use deepthin_compiler::pack::layout::Layout;
 use deepthin_compiler::pipeline::Lowered;
 use deepthin_compiler::plan::{Plan, Spec};
@@ -11,6 +11,7 @@ use deepthin_compiler::vir::{Buffer, Verified};
 use deepthin_runtime::program::{Base, Operand};
 use deepthin_runtime::session::Constants;
 
+use super::caches;
 use super::case::Case;
 use super::choices::Choices;
 use super::cost::steps;
@@ -97,6 +98,8 @@ struct Contents<'d, 'i> {
     drawing: &'d Drawing<'i>,
     classes: Vec<Class>,
     place: Place,
+    /// The place, where a session could make the call.
+    session: Option<Place>,
     is_tame: bool,
     is_own: bool,
     choices: Choices,
@@ -137,7 +140,8 @@ impl Planned<'_> {
         let calls = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
         let operands = self.calls.get(choices.below(calls) as usize).copied().unwrap_or_default();
         let classes = Vec::new();
-        let mut contents = Contents { drawing, classes, place, is_tame, is_own, choices };
+        let session = is_session.then_some(place);
+        let mut contents = Contents { drawing, classes, place, session, is_tame, is_own, choices };
         let buffers =
             self.kernel.buffers.values().zip(self.roles()).enumerate().map(|(i, both)| {
                 let operand = operands.get(i);
@@ -145,8 +149,7 @@ impl Planned<'_> {
             });
         let buffers = buffers.collect();
         let case = Case { kernel: Arc::clone(&self.kernel), buffers, scalars };
-        let place = is_session.then_some(place);
-        Drawn { case, place, is_tame, is_own, classes: contents.classes }
+        Drawn { case, place: session, is_tame, is_own, classes: contents.classes }
     }
 
     /// Scalars that make the kernel run at most `limit` instructions, or as many as one unit takes.
@@ -166,11 +169,17 @@ impl Planned<'_> {
             return (place, scalars);
         }
         let mut units = u32::MAX;
+        // An empty share fits always: were it taken in every round, long kernels would get little
+        // else.
+        let mut is_idle_welcome = true;
         loop {
             let scalars = self.session_scalars(place, units, choices);
-            if fits(&scalars) || (units == 1 && place.position == 0) {
+            let is_idle = matches!(*scalars.as_slice(), [begin, end, ..] if begin == end);
+            let is_taken = fits(&scalars) && (is_idle_welcome || !is_idle);
+            if is_taken || (units == 1 && place.position == 0) {
                 return (place, scalars);
             }
+            is_idle_welcome = false;
             // Of a share that is too long first its length, then the position is halved.
             if units > 1 {
                 units = units.min(1 << 16) / 4;
@@ -205,6 +214,13 @@ impl Planned<'_> {
         if let Some(layout) = self.layout(role) {
             return packed(layout, bytes, class, choices).into();
         }
+        if let Some(layout) = self.cache(role) {
+            let mut slot = caches::contents(layout, role, bytes, class, choices);
+            if let Some(place) = contents.session {
+                caches::hide(layout, role, place.position, &mut slot);
+            }
+            return slot.into();
+        }
         let mut floats = float_bytes(&class.floats(bytes / 4, choices));
         if role == Role::Input {
             self.pad(&mut floats, contents.drawing.garbage);
@@ -215,11 +231,12 @@ impl Planned<'_> {
     /// Whether a buffer comes to the kernel with contents that matter.
     fn is_read(&self, role: Role) -> bool {
         match (role, self.spec) {
-            (Role::Scratch(_) | Role::ValueRows, _) | (Role::Keys, Spec::Linear(_)) => false,
+            (Role::Scratch(_) | Role::ValueRows, _)
+            | (Role::Keys | Role::KeyScales | Role::ValueScales, Spec::Linear(_)) => false,
             (Role::Output, Spec::Linear(k)) => k.epilogue == EpilogueKernel::Residual,
             (Role::Output, Spec::Embed(_) | Spec::Attention(_)) => false,
             (Role::Input | Role::Weights(_) | Role::Gain | Role::RopeTable, _)
-            | (Role::Keys | Role::Values, _) => true,
+            | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales, _) => true,
         }
     }
 
@@ -233,6 +250,17 @@ impl Planned<'_> {
             (Role::Weights(_), Spec::Embed(k)) => {
                 Some(Layout { format: k.format, columns: k.width })
             }
+            _ => None,
+        }
+    }
+
+    /// The layout of the KV slot that attention reads.
+    fn cache(&self, role: Role) -> Option<CacheLayout> {
+        match (role, self.spec) {
+            (
+                Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales,
+                Spec::Attention(kernel),
+            ) => Some(kernel.cache()),
             _ => None,
         }
     }

@@ -150,18 +150,23 @@ pub fn shape(spec: &Spec) -> String {
     }
 }
 
-/// The storage of a kernel's matrix in words: that of keys and values for attention.
+/// The storage of a kernel's matrix in words, and that of the keys and values that it appends or
+/// attends to.
 pub fn storage(spec: &Spec) -> String {
     match spec {
         Spec::Embed(kernel) => kernel.format.to_string(),
-        Spec::Attention(_) => "f32".to_owned(),
+        Spec::Attention(kernel) => kernel.kv.to_string(),
         Spec::Linear(kernel) => {
             let segment = |s: &Segment| match s.activations {
                 Activations::F32 => s.format.to_string(),
                 activations @ Activations::Q8(_) => format!("{} by {activations}", s.format),
             };
             let segments: Vec<String> = kernel.segments.iter().map(segment).collect();
-            segments.join(" + ")
+            let matrix = segments.join(" + ");
+            match kernel.epilogue.appends() {
+                Some((_, cache)) => format!("{matrix} to {}", cache.kv),
+                None => matrix,
+            }
         }
     }
 }

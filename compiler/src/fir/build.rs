@@ -10,7 +10,7 @@ use super::{
     Application, Epilogue, Formats, Func, Graph, HeadShape, NormSpec, Op, Role, RopeSpec, Value,
     ValueId, Weight, WeightId,
 };
-use crate::format::{Activations, BLOCK, Format, MOST_EXACT};
+use crate::format::{Activations, BLOCK, Format, KvFormat, MOST_EXACT};
 use crate::id::Arena;
 
 /// Why a model has no graph.
@@ -72,8 +72,9 @@ pub enum BuildError {
     Invalid(#[from] VerifyErrors),
 }
 
-/// The graph of `model` in plain ops, with one block function for each distinct set of formats
-/// and the schedule of [`Model::schedule`]. The result passes [`verify`].
+/// The graph of `model` in plain ops, with one block function for each distinct set of formats,
+/// KV slots of the format that the model's storage names, and the schedule of [`Model::schedule`].
+/// The result passes [`verify`].
 ///
 /// # Errors
 /// Formats that do not fit the model's shapes or depth, and models whose numbers disagree.
@@ -164,10 +165,11 @@ fn block_func(
     let v = draft.linear(Role::Value, sizes.kv, normed, width)?;
     let q = draft.rope(rope, heads, q, sizes.q);
     let k = draft.rope(rope, kv_heads, k, sizes.kv);
-    draft.ops.push(Op::KvAppend { k, v });
+    let kv = KvFormat::from(model.storage.kv_cache);
+    draft.ops.push(Op::KvAppend { k, v, head_dim, kv });
     let attended = draft.value(sizes.q);
     let shape = HeadShape { heads, kv_heads, head_dim };
-    draft.ops.push(Op::Attention { q, shape, out: attended });
+    draft.ops.push(Op::Attention { q, shape, kv, out: attended });
     let projected = draft.linear(Role::AttentionOutput, width, attended, sizes.q)?;
     let x1 = draft.add(projected, x, width);
 

@@ -4,6 +4,7 @@
 //! [`Op::Linear`] (with norm and epilogue) and [`Op::Attention`] are left.
 
 use super::{ValueId, WeightId};
+use crate::format::KvFormat;
 
 /// One operation on per-token vectors. Orders of summation: `specs/numerics.md`.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,13 +51,17 @@ pub enum Op {
         /// Result, same shape.
         out: ValueId,
     },
-    /// Writes the token's key and value to this application's KV slot at its position.
-    /// Plain only. Must come before the function's attention.
+    /// Writes the token's key and value to this application's KV slot at its position, each head
+    /// stored in the slot's format. Plain only. Must come before the function's attention.
     KvAppend {
         /// Key, rotated, `[kv_heads * head_dim]`.
         k: ValueId,
         /// Value, same shape.
         v: ValueId,
+        /// Elements of a head; even.
+        head_dim: u32,
+        /// What the slot keeps.
+        kv: KvFormat,
     },
     /// Softmax attention of each query head over all positions up to the token's own, in chunks
     /// of 64. Query head h reads KV head `h / (heads / kv_heads)`.
@@ -65,6 +70,8 @@ pub enum Op {
         q: ValueId,
         /// Head counts and sizes.
         shape: HeadShape,
+        /// What the slot keeps.
+        kv: KvFormat,
         /// Result, `[heads * head_dim]`.
         out: ValueId,
     },
@@ -143,6 +150,8 @@ pub enum Epilogue {
         shape: HeadShape,
         /// Angles.
         rope: RopeSpec,
+        /// What the slot keeps.
+        kv: KvFormat,
         /// Rotated queries.
         q: ValueId,
     },
@@ -160,7 +169,7 @@ impl Op {
                     vec![*x]
                 }
             },
-            Op::KvAppend { k, v } => vec![*k, *v],
+            Op::KvAppend { k, v, .. } => vec![*k, *v],
             Op::Attention { q, .. } => vec![*q],
             Op::Glu { gate, up, .. } => vec![*gate, *up],
             Op::Add { a, b, .. } => vec![*a, *b],
@@ -200,7 +209,7 @@ impl Op {
                 }
                 values
             }
-            Op::KvAppend { k, v } => vec![k, v],
+            Op::KvAppend { k, v, .. } => vec![k, v],
             Op::Attention { q, out, .. } => vec![q, out],
             Op::Glu { gate, up, out } => vec![gate, up, out],
             Op::Add { a, b, out } => vec![a, b, out],
@@ -220,6 +229,21 @@ impl Op {
             | Op::Attention { .. }
             | Op::Glu { .. }
             | Op::Add { .. } => vec![],
+        }
+    }
+
+    /// What the KV slot keeps that the op appends to or reads.
+    pub fn kv_format(&self) -> Option<KvFormat> {
+        match self {
+            Op::KvAppend { kv, .. }
+            | Op::Attention { kv, .. }
+            | Op::Linear { epilogue: Epilogue::RopeAppend { kv, .. }, .. } => Some(*kv),
+            Op::Linear { .. }
+            | Op::Embed { .. }
+            | Op::Norm { .. }
+            | Op::Rope { .. }
+            | Op::Glu { .. }
+            | Op::Add { .. } => None,
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
     Application, Epilogue, Func, Graph, HeadShape, NormSpec, Op, Role, RopeSpec, Value, ValueId,
     Weight, WeightId,
 };
-use crate::format::{Activations, Format, Group};
+use crate::format::{Activations, Format, Group, KvFormat};
 use crate::id::{Arena, Id};
 use crate::text::{Cursor, Parsed, Place, Token};
 
@@ -220,9 +220,7 @@ impl<'t> Parser<'t> {
         };
         self.text.advance()?;
         match word {
-            "kv_append" if results.is_empty() => {
-                Ok(Op::KvAppend { k: self.value()?, v: self.value()? })
-            }
+            "kv_append" if results.is_empty() => self.kv_append(),
             "linear" => self.linear(place, results),
             name => {
                 let out = self.single(place, &results)?;
@@ -255,7 +253,11 @@ impl<'t> Parser<'t> {
                 self.text.expect(")")?;
                 Op::Rope { x, rope, heads, out }
             }
-            "attention" => Op::Attention { q: self.value()?, shape: self.head_shape()?, out },
+            "attention" => {
+                let q = self.value()?;
+                let (shape, kv) = self.head_shape()?;
+                Op::Attention { q, shape, kv, out }
+            }
             "glu" => Op::Glu { gate: self.value()?, up: self.value()?, out },
             "add" => Op::Add { a: self.value()?, b: self.value()?, out },
             _ => {
@@ -284,8 +286,8 @@ impl<'t> Parser<'t> {
             let rope = self.rope_arguments(true)?;
             self.text.expect(")")?;
             self.text.expect("append")?;
-            let shape = self.head_shape()?;
-            Epilogue::RopeAppend { shape, rope, q: self.single(place, &results)? }
+            let (shape, kv) = self.head_shape()?;
+            Epilogue::RopeAppend { shape, rope, kv, q: self.single(place, &results)? }
         } else {
             Epilogue::Store { out: results }
         };
@@ -308,12 +310,34 @@ impl<'t> Parser<'t> {
         Ok(RopeSpec { head_dim, theta })
     }
 
-    fn head_shape(&mut self) -> Parsed<HeadShape> {
+    /// An append after its name.
+    fn kv_append(&mut self) -> Parsed<Op> {
+        let (k, v) = (self.value()?, self.value()?);
+        self.text.expect("(")?;
+        let head_dim = self.count(true, "head_dim")?;
+        let kv = self.kv_format()?;
+        Ok(Op::KvAppend { k, v, head_dim, kv })
+    }
+
+    fn head_shape(&mut self) -> Parsed<(HeadShape, KvFormat)> {
         self.text.expect("(")?;
         let heads = self.count(true, "heads")?;
         let kv_heads = self.count(false, "kv_heads")?;
         let head_dim = self.count(false, "head_dim")?;
+        let kv = self.kv_format()?;
+        Ok((HeadShape { heads, kv_heads, head_dim }, kv))
+    }
+
+    /// `, kv FORMAT` where it is there, and the end of the list.
+    fn kv_format(&mut self) -> Parsed<KvFormat> {
+        let kv = match self.text.take(",")? {
+            true => {
+                self.text.expect("kv")?;
+                self.value_of("a format of a KV cache: `f16` or `q8`")?
+            }
+            false => KvFormat::F32,
+        };
         self.text.expect(")")?;
-        Ok(HeadShape { heads, kv_heads, head_dim })
+        Ok(kv)
     }
 }

@@ -16,7 +16,8 @@
 //! }
 //! ```
 //!
-//! A definition carries its width in brackets, a use does not. `block0(1)` in the schedule is
+//! A definition carries its width in brackets, a use does not. What a KV slot keeps stands last in
+//! the parentheses, as in `(head_dim 8, kv f16)`, unless it is `f32`. `block0(1)` in the schedule is
 //! function `block0` run with the weights of stored block 1. Floats print as the shortest decimal
 //! that reads back to the same bits. Invalid graphs print too (`?` stands for the width of a value
 //! that is not there): the verifier quotes their lines.
@@ -26,6 +27,7 @@ use std::fmt;
 use crate::format::Activations;
 
 use super::{Epilogue, Func, Graph, HeadShape, NormSpec, Op, RopeSpec, ValueId};
+use crate::format::KvFormat;
 
 /// Applications on one line of a printed schedule.
 const APPLICATIONS_PER_LINE: usize = 8;
@@ -84,8 +86,12 @@ pub fn op_line(func: &Func, op: &Op) -> String {
         Op::Rope { x, rope, heads, .. } => {
             format!("rope {x} (heads {heads}, {})", rope_arguments(rope))
         }
-        Op::KvAppend { k, v } => format!("kv_append {k} {v}"),
-        Op::Attention { q, shape, .. } => format!("attention {q} {}", shape_arguments(shape)),
+        Op::KvAppend { k, v, head_dim, kv } => {
+            format!("kv_append {k} {v} (head_dim {head_dim}{})", kv_argument(*kv))
+        }
+        Op::Attention { q, shape, kv, .. } => {
+            format!("attention {q} {}", shape_arguments(shape, *kv))
+        }
         Op::Glu { gate, up, .. } => format!("glu {gate} {up}"),
         Op::Add { a, b, .. } => format!("add {a} {b}"),
     };
@@ -107,8 +113,17 @@ fn rope_arguments(rope: &RopeSpec) -> String {
     format!("head_dim {}, theta {:?}", rope.head_dim, rope.theta)
 }
 
-fn shape_arguments(shape: &HeadShape) -> String {
-    format!("(heads {}, kv_heads {}, head_dim {})", shape.heads, shape.kv_heads, shape.head_dim)
+fn shape_arguments(shape: &HeadShape, kv: KvFormat) -> String {
+    let HeadShape { heads, kv_heads, head_dim } = shape;
+    format!("(heads {heads}, kv_heads {kv_heads}, head_dim {head_dim}{})", kv_argument(kv))
+}
+
+/// The format of the KV slot as a last argument; `f32` goes without saying.
+fn kv_argument(kv: KvFormat) -> String {
+    match kv {
+        KvFormat::F32 => String::new(),
+        KvFormat::F16 | KvFormat::Q8 => format!(", kv {kv}"),
+    }
 }
 
 fn epilogue_suffix(epilogue: &Epilogue) -> String {
@@ -116,8 +131,8 @@ fn epilogue_suffix(epilogue: &Epilogue) -> String {
         Epilogue::Store { .. } => String::new(),
         Epilogue::Residual { residual, .. } => format!(" residual {residual}"),
         Epilogue::Glu { .. } => " glu".to_owned(),
-        Epilogue::RopeAppend { shape, rope, .. } => {
-            format!(" rope({}) append{}", rope_arguments(rope), shape_arguments(shape))
+        Epilogue::RopeAppend { shape, rope, kv, .. } => {
+            format!(" rope({}) append{}", rope_arguments(rope), shape_arguments(shape, *kv))
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::count;
 use crate::fir::HeadShape;
 use crate::format::Format;
-use crate::lower::{EpilogueKernel, LinearKernel, Role, qkv_panels, value_row_bytes, vector_bytes};
+use crate::lower::{EpilogueKernel, LinearKernel, Role, qkv_panels, vector_bytes};
 use crate::pack::layout::{Layout, PANEL, TILE};
 use crate::plan::Spec;
 use deepthin_dsl::Model;
@@ -15,9 +15,10 @@ pub(super) fn usage(spec: &Spec, role: Role) -> &'static str {
         (Role::Output, Spec::Linear(kernel)) if kernel.epilogue == EpilogueKernel::Residual => {
             "in out"
         }
-        (Role::Output | Role::ValueRows, _) | (Role::Keys, Spec::Linear(_)) => "out",
+        (Role::Output | Role::ValueRows, _)
+        | (Role::Keys | Role::KeyScales | Role::ValueScales, Spec::Linear(_)) => "out",
         (Role::Input | Role::Weights(_) | Role::Gain | Role::RopeTable, _)
-        | (Role::Keys | Role::Values, _) => "in",
+        | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales, _) => "in",
     }
 }
 
@@ -42,11 +43,10 @@ pub(super) fn contents(model: &Model, spec: &Spec, role: Role) -> String {
         (Role::RopeTable, Spec::Linear(kernel)) => {
             format!("{} from the first token's position on", count(kernel.tokens, "rotary row"))
         }
-        (Role::Keys, Spec::Linear(_)) => "key cache of the layer".to_owned(),
         (Role::ValueRows, Spec::Linear(kernel)) => format!(
             "{} of the layer's value cache from the first token's\nposition on, {} bytes each",
             count(kernel.tokens, "row"),
-            value_row_bytes(model.block.kv_heads, model.block.head_dim),
+            kernel.epilogue.appends().map_or(0, |(_, cache)| cache.value_row_bytes()),
         ),
         (Role::Input, Spec::Attention(kernel)) => {
             format!("rotated q: vector of {}", kernel.shape.heads * kernel.shape.head_dim)
@@ -56,6 +56,8 @@ pub(super) fn contents(model: &Model, spec: &Spec, role: Role) -> String {
         }
         (Role::Keys, _) => "key cache of the layer".to_owned(),
         (Role::Values, _) => "value cache of the layer".to_owned(),
+        (Role::KeyScales, _) => "scales of the layer's key cache".to_owned(),
+        (Role::ValueScales, _) => "scales of the layer's value cache".to_owned(),
         (Role::Input | Role::Gain | Role::RopeTable | Role::ValueRows, _)
         | (Role::Weights(_), Spec::Attention(_)) => {
             unreachable!("lowering gives these roles to linear kernels alone")

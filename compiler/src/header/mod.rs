@@ -12,7 +12,8 @@ mod opening;
 
 use crate::codegen::object::symbol;
 use crate::codegen::target::Target;
-use crate::lower::{CHUNK, KEY_BLOCK, key_cache_bytes, padded_context, value_row_bytes};
+use crate::format::KvFormat;
+use crate::lower::{CHUNK, CacheLayout, KEY_BLOCK};
 use crate::pack::layout::PANEL;
 use crate::pipeline::Lowered;
 use deepthin_dsl::Model;
@@ -21,7 +22,7 @@ use std::fmt;
 /// The header of a model's kernels: its `Display` is the text of the file.
 #[derive(Debug, Clone, Copy)]
 pub struct Header<'a> {
-    /// The model.
+    /// The model as it was lowered.
     pub model: &'a Model,
     /// Its kernels.
     pub lowered: &'a Lowered,
@@ -41,25 +42,29 @@ impl Header<'_> {
         symbol(&self.model.name, "").to_ascii_uppercase()
     }
 
-    /// Positions that caches have room for, in whole chunks.
-    fn positions(&self) -> u32 {
-        padded_context(self.lowered.plan.options.context)
+    /// The layout of a layer's caches.
+    fn cache(&self) -> CacheLayout {
+        let block = &self.model.block;
+        CacheLayout {
+            kv: self.model.storage.kv_cache.into(),
+            kv_heads: block.kv_heads,
+            head_dim: block.head_dim,
+            context: self.lowered.plan.options.context,
+        }
     }
 
     /// The sizes of the model, a macro each.
     fn constants(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Header { model, lowered, target } = self;
         let (block, plan) = (&model.block, &lowered.plan);
-        let context = plan.options.context;
-        let row = value_row_bytes(block.kv_heads, block.head_dim);
-        let values = u64::from(row) * u64::from(self.positions());
+        let (context, cache) = (plan.options.context, self.cache());
         let prefix = self.prefix();
         writeln!(f, "#define {prefix}TARGET \"{}\"", target.triple())?;
         writeln!(f, "#define {prefix}CPU    \"{}\"\n", target.cpu().name)?;
-        let lines: [(&str, String, &str); 20] = [
+        let mut lines: Vec<(&str, String, &str)> = vec![
             ("VOCAB", model.vocab.to_string(), "tokens"),
             ("CONTEXT", context.to_string(), "positions of a sequence"),
-            ("POSITIONS", self.positions().to_string(), "positions of a cache"),
+            ("POSITIONS", cache.positions().to_string(), "positions of a cache"),
             ("WIDTH", model.width.to_string(), "elements of the residual stream"),
             ("BLOCKS", model.depth.to_string(), "stored blocks"),
             ("LAYERS", plan.application_ends.len().to_string(), "applications of blocks"),
@@ -73,15 +78,24 @@ impl Header<'_> {
             ("PANEL_ROWS", PANEL.to_string(), "rows of a panel"),
             ("KEY_BLOCK", KEY_BLOCK.to_string(), "positions of a block of the key cache"),
             ("CHUNK", CHUNK.to_string(), "positions of a chunk of attention"),
+            ("KEY_CACHE_BYTES", cache.key_bytes().to_string(), "of one layer"),
             (
-                "KEY_CACHE_BYTES",
-                key_cache_bytes(block.kv_heads, block.head_dim, context).to_string(),
-                "of one layer",
+                "VALUE_ROW_BYTES",
+                cache.value_row_bytes().to_string(),
+                "values of one position and layer",
             ),
-            ("VALUE_ROW_BYTES", row.to_string(), "values of one position and layer"),
-            ("VALUE_CACHE_BYTES", values.to_string(), "of one layer"),
+            ("VALUE_CACHE_BYTES", cache.value_bytes().to_string(), "of one layer"),
             ("ROPE_ROW_BYTES", (block.head_dim * 4).to_string(), "rotary row of one position"),
         ];
+        if cache.kv == KvFormat::Q8 {
+            let (keys, values) = (cache.key_groups(), cache.value_groups());
+            lines.extend([
+                ("KEY_GROUPS", keys.to_string(), "groups of a key head, with a scale each"),
+                ("KEY_SCALE_BYTES", cache.key_scale_bytes().to_string(), "of one layer"),
+                ("VALUE_GROUPS", values.to_string(), "groups of a value head, with a scale each"),
+                ("VALUE_SCALE_BYTES", cache.value_scale_bytes().to_string(), "of one layer"),
+            ]);
+        }
         let name_width = lines.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
         let value_width = lines.iter().map(|(_, value, _)| value.len()).max().unwrap_or(0);
         for (name, value, what) in &lines {

@@ -1,7 +1,7 @@
 //! The comment that opens a header: the model, the contract of a call, the layouts that occur.
 
 use super::{Header, paragraph};
-use crate::format::{Bits, Format, Group, Scale};
+use crate::format::{Bits, Format, Group, KvFormat, Scale};
 use crate::lower::EpilogueKernel;
 use crate::pack::layout::Layout;
 use crate::plan::Spec;
@@ -61,18 +61,24 @@ vector of n: n f32, then room up to a multiple of 32 elements. What the room hol
     matter, and it may be written. Several vectors lie one behind the other, each with its room.
 ";
 
-/// Layouts that every model has, behind its matrices.
-const CACHES: &str = "\
+/// What every model has behind its matrices, before its caches.
+const ROTARY: &str = "\
 rotary row of a position: HEAD_DIM/2 cosines, then HEAD_DIM/2 sines, f32, of the angles
     position * ROPE_THETA^(-2i / HEAD_DIM) for i = 0, 1, .. HEAD_DIM/2 - 1. A head h is rotated in
     pairs a = h[i], b = h[i + HEAD_DIM/2]: with the cosine c and the sine s of i they become
     a * c - b * s and b * c + a * s.
+";
 
-key cache of a layer: f32 [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of a head's key at
-    a position lies in block position / 16, in row d, at place position % 16.
+/// The scales of quantized caches.
+const SCALES: &str = "
+scales of a layer's key cache: bf16 [KV_HEADS][KEY_GROUPS][POSITIONS], one for each group of a head
+    and position. The elements i and i + HEAD_DIM/2 of a head are in group i / 16. With the greatest
+    magnitude m of a group, s is the bf16 nearest to m / 127; where m is at least 2^-100, x has the
+    code x * (1 / s), rounded to the nearest, the even of two, else 0. A group with an infinity or a
+    NaN has the scale NaN and codes 0. An element is its code times s.
 
-value cache of a layer: f32 [POSITIONS][VALUE_ROW_BYTES / 4]; a row has the value heads of its
-    position side by side, then room.
+scales of a layer's value cache: bf16 [KV_HEADS][VALUE_GROUPS][POSITIONS], likewise; element i of a
+    head is in group i / 32.
 ";
 
 /// The whole comment.
@@ -95,7 +101,8 @@ pub(super) fn text(header: &Header<'_>) -> String {
         // Writing to a string cannot fail.
         let _ = if line.is_empty() { writeln!(text) } else { writeln!(text, "    {line}") };
     }
-    let _ = write!(text, "\n{CALLS}\n{VECTORS}\n{}\n{CACHES}\n", matrices(header));
+    let _ =
+        write!(text, "\n{CALLS}\n{VECTORS}\n{}\n{ROTARY}\n{}\n", matrices(header), caches(header));
     text.push_str(&order(header));
     text
 }
@@ -151,8 +158,13 @@ packed matrix: panels of 32 rows, one behind the other; rows past the last are z
             "      ",
             "of q and k: a head begins a new panel; tile A holds its elements i .. i+15, tile B its \
              elements i + HEAD_DIM/2 .. i+15 + HEAD_DIM/2, for i = 0, 16, .. below HEAD_DIM/2; where \
-             HEAD_DIM/2 ends inside a tile, the rows past it are zeros (where q, k and v are of one \
-             format, they are one matrix: the panels of q, of k, of v);",
+             HEAD_DIM/2 ends inside a tile, the rows past it are zeros;",
+        ));
+        text.push_str(&paragraph(
+            "      ",
+            "of v: rows in order, but a head begins a new panel; where HEAD_DIM ends inside a panel, \
+             the rows past it are zeros (where q, k and v are of one format, they are one matrix: \
+             the panels of q, of k, of v);",
         ));
     }
     if paired {
@@ -161,6 +173,29 @@ packed matrix: panels of 32 rows, one behind the other; rows past the last are z
         );
     }
     text
+}
+
+/// The layouts of the caches, for what they keep.
+fn caches(header: &Header<'_>) -> String {
+    let kv = header.cache().kv;
+    let (element, bytes, scales) = match kv {
+        KvFormat::F32 | KvFormat::F16 => (kv.name(), kv.element_bytes(), ""),
+        KvFormat::Q8 => ("signed bytes", 1, SCALES),
+    };
+    let row = match bytes {
+        1 => "VALUE_ROW_BYTES".to_owned(),
+        bytes => format!("VALUE_ROW_BYTES / {bytes}"),
+    };
+    let entry = |text: &str| paragraph("    ", text).trim_start().to_owned();
+    let keys = entry(&format!(
+        "key cache of a layer: {element} [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of \
+             a head's key at a position lies in block position / 16, in row d, at place position % 16."
+    ));
+    let values = entry(&format!(
+        "value cache of a layer: {element} [POSITIONS][{row}]; a row has the value heads of its \
+             position side by side, then room."
+    ));
+    format!("{keys}\n{values}{scales}")
 }
 
 /// What a step of a format holds.

@@ -1,8 +1,8 @@
 //! The FIR interpreter: what a graph means, token by token, in the normative orders.
 //!
 //! Complete for plain and fused ops, so that a graph gives the same bits before and after fusion.
-//! Weights keep their storage and are dequantized a row at a time; the KV cache is f32. Every op
-//! is a short text over [`numerics`], the definitions themselves.
+//! Weights keep their storage and are dequantized a row at a time; KV slots keep what their format
+//! keeps. Every op is a short text over [`numerics`], the definitions themselves.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,9 +15,9 @@ use crate::fir::{
     Epilogue, Func, Graph, HeadShape, NormSpec, Op, Role, RopeSpec, ValueId, VerifyErrors, Weight,
     WeightId, verify,
 };
-use crate::format::{Activations, Codes, Group};
+use crate::format::{Activations, Codes, Group, KvFormat};
 use crate::id::Id;
-use crate::numerics;
+use crate::numerics::{self, kv::Stored};
 use crate::weights::{TensorBytes, WeightSource};
 
 /// Why a graph cannot be run, or a step not taken.
@@ -74,11 +74,22 @@ pub struct FirInterp<'a> {
     context: u32,
 }
 
-/// Keys and values of one block application, by position: `kv_heads * head_dim` each.
+/// Keys and values of one block application, by position, head by head.
 #[derive(Debug, Clone, Default)]
 struct KvSlot {
-    keys: Vec<Vec<f32>>,
-    values: Vec<Vec<f32>>,
+    keys: Vec<Vec<Stored>>,
+    values: Vec<Vec<Stored>>,
+}
+
+impl KvSlot {
+    /// Appends the keys and values of all tokens, in heads of `head_dim`.
+    fn append(&mut self, keys: &Vectors, values: &Vectors, head_dim: u32, kv: KvFormat) {
+        let heads = |vector: &Vec<f32>, stored: fn(&[f32], KvFormat) -> Stored| {
+            vector.chunks_exact(head_dim as usize).map(|head| stored(head, kv)).collect()
+        };
+        self.keys.extend(keys.iter().map(|key| heads(key, Stored::key)));
+        self.values.extend(values.iter().map(|value| heads(value, Stored::value)));
+    }
 }
 
 /// One vector for each token at hand.
@@ -259,11 +270,10 @@ impl Frame<'_> {
                 let turned = self.rope(rope, self.get(*x).clone());
                 self.set(*out, turned);
             }
-            Op::KvAppend { k, v } => {
-                slot.keys.extend_from_slice(self.get(*k));
-                slot.values.extend_from_slice(self.get(*v));
+            Op::KvAppend { k, v, head_dim, kv } => {
+                slot.append(self.get(*k), self.get(*v), *head_dim, *kv);
             }
-            Op::Attention { q, shape, out } => {
+            Op::Attention { q, shape, out, .. } => {
                 let attended = self.attention(self.get(*q), shape, slot);
                 self.set(*out, attended);
             }
@@ -346,12 +356,11 @@ impl Frame<'_> {
                 let product = elementwise(&next(), &next(), glu);
                 self.set(*out, product);
             }
-            Epilogue::RopeAppend { rope, q, .. } => {
+            Epilogue::RopeAppend { shape, rope, kv, q } => {
                 let (query, key, value) = (next(), next(), next());
                 let query = self.rope(rope, query);
                 self.set(*q, query);
-                slot.keys.extend(self.rope(rope, key));
-                slot.values.extend(value);
+                slot.append(&self.rope(rope, key), &value, shape.head_dim, *kv);
             }
         }
     }
@@ -376,9 +385,8 @@ impl Frame<'_> {
         let visible = self.position as usize + 1..;
         let of_token = |(q, visible): (&Vec<f32>, usize)| {
             let heads = q.chunks_exact(head_dim).enumerate().map(|(head, query)| {
-                let at = head / sharers * head_dim;
-                let keys = heads_at(&slot.keys, visible, at, head_dim);
-                let values = heads_at(&slot.values, visible, at, head_dim);
+                let keys = heads_at(&slot.keys, visible, head / sharers);
+                let values = heads_at(&slot.values, visible, head / sharers);
                 numerics::attention(query, &keys, &values)
             });
             heads.flatten().collect()
@@ -387,9 +395,9 @@ impl Frame<'_> {
     }
 }
 
-/// One head of the first `visible` positions: `head_dim` elements from `at`.
-fn heads_at(all: &[Vec<f32>], visible: usize, at: usize, head_dim: usize) -> Vec<&[f32]> {
-    all.iter().take(visible).map(|vector| &vector[at..][..head_dim]).collect()
+/// One head of the first `visible` positions.
+fn heads_at(all: &[Vec<Stored>], visible: usize, head: usize) -> Vec<&Stored> {
+    all.iter().take(visible).map(|heads| &heads[head]).collect()
 }
 
 fn glu(gate: f32, up: f32) -> f32 {

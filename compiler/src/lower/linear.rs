@@ -1,14 +1,16 @@
 //! Linear kernels: norm prologue, products of a thread's panels, epilogue over the same panels.
 
+use super::append::{Append, CacheBuffers, QuantizedBuffers};
+use super::cache::CacheLayout;
 use super::epilogue::{self, Output};
 use super::norm::{Rows, rms_norm};
 use super::product::Product;
 use super::quantize::QuantizedRows;
-use super::{Lowered, Parts, Role, key_cache_bytes, padded_context, value_row_bytes, vector_bytes};
+use super::{KEY_BLOCK, Lowered, Parts, Role, vector_bytes};
 use crate::fir::HeadShape;
-use crate::format::{Activations, Format, Group};
+use crate::format::{Activations, Format, Group, KvFormat};
 use crate::pack::layout::{Layout, PANEL, TILE, panels};
-use crate::vir::{Affine, Bound, BufferId, Builder, IndexId};
+use crate::vir::{Affine, Bound, BufferId, IndexId};
 use deepthin_runtime::program::{Quotient, ScalarSource};
 
 /// Panels of one storage format that follow one another in the kernel's range of panels.
@@ -31,7 +33,7 @@ pub enum EpilogueKernel {
     Residual,
     /// Tile A is gate, tile B is up: `silu(a) * b`, 16 elements a panel.
     Glu,
-    /// Panels of q heads, k heads, then v rows: rotate, store q, append k and v.
+    /// Panels of q heads, k heads, then v heads: rotate, store q, append k and v.
     RopeAppend {
         /// Query heads.
         heads: u32,
@@ -41,7 +43,22 @@ pub enum EpilogueKernel {
         head_dim: u32,
         /// Positions of the cache.
         context: u32,
+        /// What the cache keeps.
+        kv: KvFormat,
     },
+}
+
+impl EpilogueKernel {
+    /// The heads, and the layout of the KV slot that the kernel appends to, if it does.
+    pub const fn appends(&self) -> Option<(HeadShape, CacheLayout)> {
+        match *self {
+            EpilogueKernel::RopeAppend { heads, kv_heads, head_dim, context, kv } => {
+                let shape = HeadShape { heads, kv_heads, head_dim };
+                Some((shape, CacheLayout { kv, kv_heads, head_dim, context }))
+            }
+            EpilogueKernel::Store | EpilogueKernel::Residual | EpilogueKernel::Glu => None,
+        }
+    }
 }
 
 /// Sizes of a linear kernel: kernels with equal descriptions are one kernel.
@@ -114,12 +131,12 @@ const fn rope_panels(heads: u32, head_dim: u32) -> u32 {
     heads * (head_dim / 2).div_ceil(TILE)
 }
 
-/// Panels of a q, k, v projection: `[q, k, v]`.
+/// Panels of a q, k, v projection: `[q, k, v]`; a head begins a new one.
 pub(crate) const fn qkv_panels(shape: HeadShape) -> [u32; 3] {
     [
         rope_panels(shape.heads, shape.head_dim),
         rope_panels(shape.kv_heads, shape.head_dim),
-        panels(shape.kv_heads * shape.head_dim),
+        shape.kv_heads * panels(shape.head_dim),
     ]
 }
 
@@ -148,10 +165,16 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
             Rows { buffer, width, stride: width * 4 }
         }
     };
-    let cache = cache_buffers(&mut parts, kernel);
+    let buffers = kernel.epilogue.appends().map(|(shape, cache)| {
+        let buffers = cache_buffers(&mut parts, tokens, shape, cache);
+        (shape, cache, buffers)
+    });
     let range = parts.b.range("panels", kernel.panels());
     parts.scalars.extend([ScalarSource::RangeBegin, ScalarSource::RangeEnd]);
-    let places = cache_places(&mut parts, kernel);
+    let places = match &buffers {
+        Some((_, cache, _)) => cache_places(&mut parts, tokens, cache),
+        None => Vec::new(),
+    };
 
     let x = match gain {
         Some((gain, eps, normed)) => {
@@ -174,26 +197,15 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
         first += segment.panels;
     }
     let output = Output { y, out, tokens, range };
-    emit_epilogue(&mut parts.b, kernel, &output, cache, &places);
-    parts.finish()
-}
-
-fn emit_epilogue(
-    b: &mut Builder,
-    kernel: &LinearKernel,
-    output: &Output,
-    cache: Option<[BufferId; 3]>,
-    places: &[(IndexId, IndexId)],
-) {
-    match (kernel.epilogue, cache) {
-        (EpilogueKernel::Residual, _) => epilogue::residual(b, output),
-        (EpilogueKernel::Glu, _) => epilogue::glu(b, output),
-        (EpilogueKernel::RopeAppend { heads, kv_heads, head_dim, context }, Some(cache)) => {
-            let shape = HeadShape { heads, kv_heads, head_dim };
-            epilogue::rope_append(b, output, shape, context, cache, places);
+    match (kernel.epilogue, buffers) {
+        (EpilogueKernel::Residual, _) => epilogue::residual(&mut parts.b, &output),
+        (EpilogueKernel::Glu, _) => epilogue::glu(&mut parts.b, &output),
+        (EpilogueKernel::RopeAppend { .. }, Some((shape, cache, buffers))) => {
+            Append { o: &output, shape, cache, buffers, places: &places }.emit(&mut parts.b);
         }
         (EpilogueKernel::Store | EpilogueKernel::RopeAppend { .. }, _) => {}
     }
+    parts.finish()
 }
 
 /// The part of a thread's `range` inside the window `first..first + count`, counted from `first`.
@@ -222,33 +234,43 @@ fn weight_buffer(parts: &mut Parts, kernel: &LinearKernel, segment: usize) -> Bu
     parts.buffer(&format!("w{segment}"), Role::Weights(segment), bytes)
 }
 
-/// Rotary table, key cache and value rows, where the epilogue appends.
-fn cache_buffers(parts: &mut Parts, kernel: &LinearKernel) -> Option<[BufferId; 3]> {
-    let EpilogueKernel::RopeAppend { kv_heads, head_dim, context, .. } = kernel.epilogue else {
-        return None;
-    };
-    let table = parts.buffer("rope", Role::RopeTable, head_dim * 4 * kernel.tokens);
-    let keys = key_cache_bytes(kv_heads, head_dim, context);
-    let keys = parts.buffer("keys", Role::Keys, u32::try_from(keys).unwrap_or(u32::MAX));
-    let values = value_row_bytes(kv_heads, head_dim) * kernel.tokens;
-    let values = parts.buffer("values", Role::ValueRows, values);
-    Some([table, keys, values])
+/// Rotary table, key cache, value rows and, where the cache is quantized, what that takes.
+fn cache_buffers(
+    parts: &mut Parts,
+    tokens: u32,
+    shape: HeadShape,
+    cache: CacheLayout,
+) -> CacheBuffers {
+    let table = parts.buffer("rope", Role::RopeTable, cache.head_dim * 4 * tokens);
+    let keys = parts.cache("keys", Role::Keys, cache.key_bytes());
+    let values = parts.buffer("values", Role::ValueRows, cache.value_row_bytes() * tokens);
+    let quantized = (cache.kv == KvFormat::Q8).then(|| {
+        let [_, k_panels, _] = qkv_panels(shape);
+        let width = k_panels * PANEL;
+        QuantizedBuffers {
+            key_scales: parts.cache("key_scales", Role::KeyScales, cache.key_scale_bytes()),
+            value_scales: parts.cache("value_scales", Role::ValueScales, cache.value_scale_bytes()),
+            rotated: Rows {
+                buffer: parts.scratch("rotated", width * 4 * tokens),
+                width,
+                stride: width * 4,
+            },
+        }
+    });
+    CacheBuffers { table, keys, values, quantized }
 }
 
-/// For each token, the block of the key cache that its position is in, and the lane there.
-fn cache_places(parts: &mut Parts, kernel: &LinearKernel) -> Vec<(IndexId, IndexId)> {
-    let EpilogueKernel::RopeAppend { context, .. } = kernel.epilogue else {
-        return Vec::new();
-    };
-    let blocks = i64::from(padded_context(context) / super::KEY_BLOCK);
+/// For each token, the block of the cache that its position is in, and the place there.
+fn cache_places(parts: &mut Parts, tokens: u32, cache: &CacheLayout) -> Vec<(IndexId, IndexId)> {
+    let blocks = i64::from(cache.positions() / KEY_BLOCK);
     let quotient =
         |add, divide, modulo| ScalarSource::Position(Quotient { add, divide, modulo, plus: 0 });
-    (0..kernel.tokens)
+    (0..tokens)
         .map(|token| {
             let block = parts.b.scalar(&format!("block{token}"), 0, blocks - 1);
-            let lane = parts.b.scalar(&format!("lane{token}"), 0, i64::from(super::KEY_BLOCK) - 1);
-            parts.scalars.push(quotient(token, super::KEY_BLOCK, 0));
-            parts.scalars.push(quotient(token, 1, super::KEY_BLOCK));
+            let lane = parts.b.scalar(&format!("lane{token}"), 0, i64::from(KEY_BLOCK) - 1);
+            parts.scalars.push(quotient(token, KEY_BLOCK, 0));
+            parts.scalars.push(quotient(token, 1, KEY_BLOCK));
             (block, lane)
         })
         .collect()

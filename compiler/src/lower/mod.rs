@@ -3,13 +3,16 @@
 //! A lowering function takes a description of sizes and returns a [`Lowered`]: the kernel, and
 //! for each parameter what the planner must bind to it. Nothing here knows where anything lies.
 
+mod append;
 mod attention;
+mod cache;
 mod codes;
 mod dequantized;
 mod embed;
 mod epilogue;
 mod exp;
 mod integer;
+mod kv_codes;
 mod linear;
 mod norm;
 mod product;
@@ -17,6 +20,7 @@ mod quantize;
 mod reduce;
 
 pub use attention::{AttentionKernel, lower_attention};
+pub use cache::{CacheLayout, padded_context};
 pub use embed::{EmbedKernel, lower_embed};
 pub use exp::{exp, silu};
 pub(crate) use linear::qkv_panels;
@@ -28,7 +32,7 @@ use deepthin_runtime::program::ScalarSource;
 
 /// Chunk of positions in attention; `specs/numerics.md`.
 pub const CHUNK: u32 = 64;
-/// Positions of a block of the key cache: one line of f32.
+/// Positions of a block of the key cache.
 pub const KEY_BLOCK: u32 = 16;
 
 /// A kernel and the meaning of its parameters.
@@ -63,31 +67,15 @@ pub enum Role {
     ValueRows,
     /// Value cache of the application, whole.
     Values,
+    /// Scales of the application's keys, where the cache is quantized.
+    KeyScales,
+    /// Scales of the application's values, where the cache is quantized.
+    ValueScales,
 }
 
 /// Bytes of an activation vector: whole groups of 32 elements, so that panels store whole.
 pub const fn vector_bytes(width: u32) -> u32 {
     width.next_multiple_of(32) * 4
-}
-
-/// Bytes of a row of the value cache.
-pub const fn value_row_bytes(kv_heads: u32, head_dim: u32) -> u32 {
-    (kv_heads * head_dim).next_multiple_of(16) * 4
-}
-
-/// Positions that caches hold for a context: whole chunks.
-pub const fn padded_context(context: u32) -> u32 {
-    context.next_multiple_of(CHUNK)
-}
-
-/// Bytes of the key cache of one application: `[kv_heads][positions / 16][head_dim][16]` f32.
-pub const fn key_cache_bytes(kv_heads: u32, head_dim: u32, context: u32) -> u64 {
-    kv_heads as u64 * head_dim as u64 * padded_context(context) as u64 * 4
-}
-
-/// Bytes of the value cache of one application: `[positions][kv_heads * head_dim]` f32.
-pub const fn value_cache_bytes(kv_heads: u32, head_dim: u32, context: u32) -> u64 {
-    padded_context(context) as u64 * value_row_bytes(kv_heads, head_dim) as u64
 }
 
 /// A kernel under construction with the meaning of its parameters beside it.
@@ -107,10 +95,20 @@ impl Parts {
             Role::Input | Role::Weights(_) | Role::Gain | Role::RopeTable | Role::Values => {
                 Access::Read
             }
-            Role::Output | Role::Keys | Role::ValueRows | Role::Scratch(_) => Access::ReadWrite,
+            Role::Output
+            | Role::Keys
+            | Role::ValueRows
+            | Role::KeyScales
+            | Role::ValueScales
+            | Role::Scratch(_) => Access::ReadWrite,
         };
         self.buffers.push(role);
         self.b.buffer(name, bytes, access)
+    }
+
+    /// A buffer of a KV slot. One past what a kernel can address fails verification.
+    fn cache(&mut self, name: &str, role: Role, bytes: u64) -> BufferId {
+        self.buffer(name, role, u32::try_from(bytes).unwrap_or(u32::MAX))
     }
 
     fn scratch(&mut self, name: &str, bytes: u32) -> BufferId {

@@ -55,6 +55,7 @@ fn rows(rows: Rows) -> String {
     match rows {
         Rows::Plain { role, rows } => format!("plain {role} {rows}"),
         Rows::Rope { role, heads, head_dim } => format!("rope {role} {heads} {head_dim}"),
+        Rows::Heads { role, heads, head_dim } => format!("heads {role} {heads} {head_dim}"),
         Rows::Pair { first, second, rows } => format!("pair {first} {second} {rows}"),
     }
 }
@@ -64,6 +65,7 @@ const fn sample_rows(like: Rows) -> Rows {
     match like {
         Rows::Plain { role, .. } => Rows::Plain { role, rows: PANEL + 5 },
         Rows::Rope { role, .. } => Rows::Rope { role, heads: 2, head_dim: 38 },
+        Rows::Heads { role, .. } => Rows::Heads { role, heads: 2, head_dim: 38 },
         Rows::Pair { first, second, .. } => Rows::Pair { first, second, rows: 21 },
     }
 }
@@ -90,7 +92,9 @@ impl WeightSource for Known {
 fn packed(layout: Layout, rows: Rows) -> Vec<u8> {
     let height = match rows {
         Rows::Plain { rows, .. } | Rows::Pair { rows, .. } => rows,
-        Rows::Rope { heads, head_dim, .. } => heads * head_dim,
+        Rows::Rope { heads, head_dim, .. } | Rows::Heads { heads, head_dim, .. } => {
+            heads * head_dim
+        }
     };
     let source = Known { layout, rows: height };
     let content = Content::Panels { layout, parts: vec![rows] };
@@ -110,9 +114,10 @@ mod tests {
     /// Columns that the groups of every format divide.
     const GRAIN: u32 = 192;
 
-    const ROLES: [Rows; 3] = [
+    const ROLES: [Rows; 4] = [
         Rows::Plain { role: Role::FfnDown, rows: 70 },
         Rows::Rope { role: Role::Query, heads: 3, head_dim: 16 },
+        Rows::Heads { role: Role::Value, heads: 3, head_dim: 16 },
         Rows::Pair { first: Role::FfnGate, second: Role::FfnUp, rows: 40 },
     ];
 
@@ -141,7 +146,7 @@ mod tests {
         let mut digests = Vec::new();
         for format in Format::ALL {
             let columns = 3 * GRAIN;
-            for parts in [&ROLES[..1], &ROLES[1..2], &ROLES[2..], &ROLES] {
+            for parts in [&ROLES[..1], &ROLES[1..2], &ROLES[2..3], &ROLES[3..], &ROLES] {
                 digests.push(layout_digest(&image(format, columns, parts)));
                 digests.push(layout_digest(&image(format, columns * 2, parts)));
             }

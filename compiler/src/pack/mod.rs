@@ -39,6 +39,15 @@ pub enum Rows {
         /// Rows of a head.
         head_dim: u32,
     },
+    /// Panels hold the rows in order, but each head begins a new panel.
+    Heads {
+        /// The matrix.
+        role: Role,
+        /// Its heads.
+        heads: u32,
+        /// Rows of a head.
+        head_dim: u32,
+    },
     /// Tile A holds rows 16p.. of the first matrix, tile B the same rows of the second.
     Pair {
         /// Matrix of tile A.
@@ -56,6 +65,7 @@ impl Rows {
         match self {
             Rows::Plain { rows, .. } => rows.div_ceil(PANEL),
             Rows::Rope { heads, head_dim, .. } => heads * (head_dim / 2).div_ceil(TILE),
+            Rows::Heads { heads, head_dim, .. } => heads * head_dim.div_ceil(PANEL),
             Rows::Pair { rows, .. } => rows.div_ceil(TILE),
         }
     }
@@ -63,7 +73,9 @@ impl Rows {
     /// The matrices.
     pub fn roles(self) -> impl Iterator<Item = Role> {
         let (first, second) = match self {
-            Rows::Plain { role, .. } | Rows::Rope { role, .. } => (role, None),
+            Rows::Plain { role, .. } | Rows::Rope { role, .. } | Rows::Heads { role, .. } => {
+                (role, None)
+            }
             Rows::Pair { first, second, .. } => (first, Some(second)),
         };
         std::iter::once(first).chain(second)
@@ -82,6 +94,11 @@ impl Rows {
                 let pair = panel % units * TILE + pair;
                 let row = panel / units * head_dim + tile * half + pair;
                 Some((0, row)).filter(|_| pair < half)
+            }
+            Rows::Heads { head_dim, .. } => {
+                let units = head_dim.div_ceil(PANEL);
+                let element = panel % units * PANEL + lane;
+                Some((0, panel / units * head_dim + element)).filter(|_| element < head_dim)
             }
             Rows::Pair { rows, .. } => {
                 Some((tile as usize, panel * TILE + pair)).filter(|(_, row)| *row < rows)

@@ -20,7 +20,9 @@ pub(super) fn pack_rows(
 ) -> Result<(), PackError> {
     let matrix_rows = match rows {
         Rows::Plain { rows, .. } | Rows::Pair { rows, .. } => rows,
-        Rows::Rope { heads, head_dim, .. } => heads * head_dim,
+        Rows::Rope { heads, head_dim, .. } | Rows::Heads { heads, head_dim, .. } => {
+            heads * head_dim
+        }
     };
     let roles: Vec<Role> = rows.roles().collect();
     let tensors = roles

@@ -96,7 +96,7 @@ fn rope_parts(shape: HeadShape, q: Weight, k: Weight, v: Weight) -> Vec<(Weight,
     vec![
         (q, Rows::Rope { role: q.role, heads, head_dim }),
         (k, Rows::Rope { role: k.role, heads: kv_heads, head_dim }),
-        (v, Rows::Plain { role: v.role, rows: v.rows }),
+        (v, Rows::Heads { role: v.role, heads: kv_heads, head_dim }),
     ]
 }
 

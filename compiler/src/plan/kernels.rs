@@ -1,6 +1,6 @@
 //! The kernel table: one kernel for each distinct description.
 
-use crate::format::Activations;
+use crate::format::{Activations, KvFormat};
 use crate::lower::{
     AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Lowered, Segment, lower_attention,
     lower_embed, lower_linear,
@@ -61,15 +61,17 @@ fn base_name(spec: &Spec) -> String {
         Spec::Embed(k) => format!("embed_{}_{}x{}", k.format, k.vocab, k.width),
         Spec::Attention(k) => {
             let s = k.shape;
-            format!("attention_{}q{}kv_{}", s.heads, s.kv_heads, s.head_dim)
+            format!("attention{}_{}q{}kv_{}", cache_name(k.kv), s.heads, s.kv_heads, s.head_dim)
         }
         Spec::Linear(k) => {
             let norm = if k.norm.is_some() { "norm_" } else { "" };
             let kind = match k.epilogue {
-                EpilogueKernel::Store => "linear",
-                EpilogueKernel::Residual => "linear_residual",
-                EpilogueKernel::Glu => "linear_glu",
-                EpilogueKernel::RopeAppend { .. } => "linear_rope_append",
+                EpilogueKernel::Store => "linear".to_owned(),
+                EpilogueKernel::Residual => "linear_residual".to_owned(),
+                EpilogueKernel::Glu => "linear_glu".to_owned(),
+                EpilogueKernel::RopeAppend { kv, .. } => {
+                    format!("linear_rope_append{}", cache_name(kv))
+                }
             };
             let formats: Vec<String> = k.segments.iter().map(segment_name).collect();
             let rows = k.panels() * crate::pack::layout::PANEL;
@@ -83,5 +85,14 @@ fn segment_name(segment: &Segment) -> String {
     match segment.activations {
         Activations::F32 => segment.format.to_string(),
         Activations::Q8(_) => format!("{}_by_q8", segment.format),
+    }
+}
+
+/// What the cache keeps, in a kernel's name; `f32` goes without saying.
+fn cache_name(kv: KvFormat) -> &'static str {
+    match kv {
+        KvFormat::F32 => "",
+        KvFormat::F16 => "_kv16",
+        KvFormat::Q8 => "_kv8",
     }
 }

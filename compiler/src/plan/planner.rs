@@ -6,8 +6,7 @@ use super::kernels::{Kernels, Spec};
 use super::{Plan, PlanError, PlanOptions};
 use crate::fir::{Epilogue, Func, Graph, HeadShape, NormSpec, Op, ValueId, WeightId};
 use crate::lower::{
-    AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Role, key_cache_bytes,
-    value_cache_bytes, value_row_bytes, vector_bytes,
+    AttentionKernel, CacheLayout, EmbedKernel, EpilogueKernel, LinearKernel, Role, vector_bytes,
 };
 use crate::pack::layout::Layout;
 use crate::pack::tables::RopeTable;
@@ -30,9 +29,9 @@ struct Site<'a> {
     func: &'a Func,
     slots: &'a Slots,
     block: Option<u32>,
-    /// Byte offset of the application's KV slot, and its heads.
+    /// Byte offset of the application's KV slot, and its layout.
     kv: u64,
-    heads: Option<HeadShape>,
+    cache: Option<CacheLayout>,
 }
 
 impl<'a> Planner<'a> {
@@ -65,19 +64,18 @@ impl<'a> Planner<'a> {
         self.regions.logits_stride = u64::from(vector_bytes(vocab));
         self.regions.logits = self.regions.logits_stride * u64::from(self.head_tile());
 
-        let site = |func, slots| Site { func, slots, block: None, kv: 0, heads: None };
+        let site = |func, slots| Site { func, slots, block: None, kv: 0, cache: None };
         let mut body = self.func(&site(&graph.embed, &embed))?;
         let mut application_ends = Vec::with_capacity(graph.schedule.len());
         for application in &graph.schedule {
             let index = application.func as usize;
             let func = &graph.blocks[index];
-            let heads = func.ops.iter().find_map(|op| {
-                if let Op::Attention { shape, .. } = op { Some(*shape) } else { None }
-            });
+            let context = self.options.context;
+            let cache = cache_of(func, context);
             let block = Some(application.block);
             let kv = self.kv_bytes;
-            self.kv_bytes += heads.map_or(0, |h| self.kv_slot_bytes(h));
-            let site = Site { func, slots: &blocks[index], block, kv, heads };
+            self.kv_bytes += cache.map_or(0, CacheLayout::bytes);
+            let site = Site { func, slots: &blocks[index], block, kv, cache };
             body.extend(self.func(&site)?);
             application_ends.push(body.len());
         }
@@ -108,13 +106,6 @@ impl<'a> Planner<'a> {
         self.options.tiles.first().copied().unwrap_or(1)
     }
 
-    fn kv_slot_bytes(&self, heads: HeadShape) -> u64 {
-        let HeadShape { kv_heads, head_dim, .. } = heads;
-        let context = self.options.context;
-        key_cache_bytes(kv_heads, head_dim, context)
-            + value_cache_bytes(kv_heads, head_dim, context)
-    }
-
     fn func(&mut self, site: &Site<'_>) -> Result<Vec<Step>, PlanError> {
         let mut steps = Vec::with_capacity(site.func.ops.len());
         for op in &site.func.ops {
@@ -138,11 +129,12 @@ impl<'a> Planner<'a> {
                 Op::Linear { x, norm, weights, epilogue } => {
                     self.linear(site, *x, norm.as_ref(), weights, epilogue)?
                 }
-                Op::Attention { q, shape, out } => {
+                Op::Attention { q, shape, kv, out } => {
                     let spec = Spec::Attention(AttentionKernel {
                         lanes: self.options.lanes,
                         shape: *shape,
                         context: self.options.context,
+                        kv: *kv,
                     });
                     let bound = Bound { input: Some(*q), output: Some(*out), ..Bound::default() };
                     let split = Split::TokenUnits { count: shape.heads };
@@ -205,13 +197,13 @@ impl<'a> Planner<'a> {
                 bound.output = Some(*out);
                 EpilogueKernel::Glu
             }
-            Epilogue::RopeAppend { shape, rope, q } => {
+            Epilogue::RopeAppend { shape, rope, kv, q } => {
                 bound.output = Some(*q);
                 let HeadShape { heads, kv_heads, head_dim } = *shape;
                 let context = self.options.context;
                 let table = RopeTable { head_dim, theta: rope.theta, context, offset: 0 };
                 bound.rope = Some(self.tables.place(table));
-                EpilogueKernel::RopeAppend { heads, kv_heads, head_dim, context }
+                EpilogueKernel::RopeAppend { heads, kv_heads, head_dim, context, kv: *kv }
             }
         };
         let columns = func.values[x].width;
@@ -276,8 +268,13 @@ impl<'a> Planner<'a> {
             Operand::fixed(base, offset)
         };
         let image = |offset| fixed(Base::Image, offset);
-        let heads = site.heads.unwrap_or(HeadShape { heads: 0, kv_heads: 0, head_dim: 0 });
-        let keys = key_cache_bytes(heads.kv_heads, heads.head_dim, self.options.context);
+        let cache = || {
+            let Some(cache) = site.cache else {
+                unreachable!("only ops with a KV slot ask for it")
+            };
+            cache
+        };
+        let slot = |before: u64| Operand::fixed(Base::Kv, site.kv + before);
         match role {
             Role::Input => vector(bound.input),
             Role::Output => vector(bound.output),
@@ -285,21 +282,35 @@ impl<'a> Planner<'a> {
             Role::Gain => image(bound.gain),
             Role::RopeTable => {
                 let table = fixed(Base::Tables, bound.rope);
-                Operand { position_stride: u64::from(heads.head_dim) * 4, ..table }
+                Operand { position_stride: u64::from(cache().head_dim) * 4, ..table }
             }
             Role::Scratch(bytes) => {
                 let offset = *scratch;
                 *scratch = (offset + u64::from(bytes)).next_multiple_of(64);
                 Operand::fixed(Base::Scratch, offset)
             }
-            Role::Keys => Operand::fixed(Base::Kv, site.kv),
-            Role::Values => Operand::fixed(Base::Kv, site.kv + keys),
+            Role::Keys => slot(0),
+            Role::Values => slot(cache().key_bytes()),
             Role::ValueRows => Operand {
-                position_stride: u64::from(value_row_bytes(heads.kv_heads, heads.head_dim)),
-                ..Operand::fixed(Base::Kv, site.kv + keys)
+                position_stride: u64::from(cache().value_row_bytes()),
+                ..slot(cache().key_bytes())
             },
+            Role::KeyScales => slot(cache().key_bytes() + cache().value_bytes()),
+            Role::ValueScales => slot(cache().bytes() - cache().value_scale_bytes()),
         }
     }
+}
+
+/// The layout of the KV slot that a block function appends to or reads.
+fn cache_of(func: &Func, context: u32) -> Option<CacheLayout> {
+    func.ops.iter().find_map(|op| match op {
+        Op::Attention { shape, kv, .. }
+        | Op::Linear { epilogue: Epilogue::RopeAppend { shape, kv, .. }, .. } => {
+            let HeadShape { kv_heads, head_dim, .. } = *shape;
+            Some(CacheLayout { kv: *kv, kv_heads, head_dim, context })
+        }
+        _ => None,
+    })
 }
 
 /// What the buffer roles of a step stand for.

@@ -56,7 +56,7 @@ pub(super) fn finish(
         storage: Storage {
             blocks: blocks?,
             embeddings: embeddings?,
-            kv_cache: draft.kv_cache.value_or(KvStorage::F32)?,
+            kv_cache: draft.kv_cache.value_or(KvStorage::default())?,
             activations: activations?,
         },
     };

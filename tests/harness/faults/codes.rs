@@ -5,7 +5,7 @@ use super::Entry;
 
 const FORM: &str = "compiler/src/codes.rs";
 const DEQUANT: &str = "compiler/src/dequant.rs";
-const NUMERICS: &str = "compiler/src/numerics.rs";
+const NUMERICS: &str = "compiler/src/numerics/mod.rs";
 const FORMATS: &str = "compiler/src/fir/formats.rs";
 const VERIFY: &str = "compiler/src/fir/verify/func.rs";
 const PANELS: &str = "compiler/src/pack/panels.rs";

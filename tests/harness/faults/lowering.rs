@@ -8,7 +8,10 @@ const DEQUANTIZED: &str = "compiler/src/lower/dequantized.rs";
 const CODES: &str = "compiler/src/lower/codes.rs";
 const NORM: &str = "compiler/src/lower/norm.rs";
 const EPILOGUE: &str = "compiler/src/lower/epilogue.rs";
-const ATTENTION: &str = "compiler/src/lower/attention.rs";
+const APPEND: &str = "compiler/src/lower/append.rs";
+const ATTENTION: &str = "compiler/src/lower/attention/mod.rs";
+const SCORES: &str = "compiler/src/lower/attention/scores.rs";
+const VALUES: &str = "compiler/src/lower/attention/values.rs";
 const EMBED: &str = "compiler/src/lower/embed.rs";
 const EXP: &str = "compiler/src/lower/exp.rs";
 const REDUCE: &str = "compiler/src/lower/reduce.rs";
@@ -65,9 +68,14 @@ pub(super) const FAULTS: &[Entry] = &[
         "b.fmul(scaled, gain)",
         To("{ let gained = b.fmul(value, gain); b.fmul(gained, r) }"),
     ),
-    ("rotated-the-other-way", EPILOGUE, "b.fsub(x0c, x1s)", To("b.fadd(x0c, x1s)")),
-    ("rotation-fused", EPILOGUE, "b.fadd(x1c, x0s)", To("{ let _ = x1c; b.fma(x1, cos, x0s) }")),
-    ("value-tail-shortened", EPILOGUE, "lanes.min(rows - start)", To("1")),
+    ("rotated-the-other-way", APPEND, "b.fsub(x0c, x1s)", To("b.fadd(x0c, x1s)")),
+    ("rotation-fused", APPEND, "b.fadd(x1c, x0s)", To("{ let _ = x1c; b.fma(x1, cos, x0s) }")),
+    (
+        "tail-of-a-head-shortened",
+        APPEND,
+        "rows[tile as usize].saturating_sub(row).min(lanes)",
+        To("rows[tile as usize].saturating_sub(row).min(1)"),
+    ),
     (
         "gate-in-place-of-up",
         EPILOGUE,
@@ -85,28 +93,26 @@ pub(super) const FAULTS: &[Entry] = &[
             "{ let _ = second; let all = power_of_two(b, n); let unscaled = b.fdiv(p, first); b.fmul(unscaled, all) }",
         ),
     ),
-    ("scores-not-scaled", ATTENTION, "attention_scale(head_dim)", To("1.0")),
+    ("scores-not-scaled", SCORES, "attention_scale(head_dim)", To("1.0")),
     (
         "old-values-not-rescaled",
-        ATTENTION,
+        VALUES,
         "b.fmul(sum, old_factor)",
         To("{ let _ = old_factor; sum }"),
     ),
-    (
-        "hidden-values-not-cleared",
-        ATTENTION,
-        "b.select(visible, value, hidden)",
-        To("{ let _ = (visible, hidden); value }"),
-    ),
+    ("hidden-values-not-cleared", VALUES, "self.visible(chunk, 0)", To("Bound::Const(CHUNK)")),
+    ("hidden-zero-left-out", VALUES, "self.visible(chunk, CHUNK - 1)", To("Bound::Const(CHUNK)")),
     (
         "heads-interleaved",
         ATTENTION,
-        "Affine::index(kv, i64::from(group)).plus(member, 1)",
-        To("Affine::index(kv, 1).plus(member, i64::from(kv_heads))"),
+        ".plus(head.kv, i64::from(self.group) * head_bytes)\n            .plus(head.member, head_bytes)",
+        With(
+            ".plus(head.kv, if FAULT { head_bytes } else { i64::from(self.group) * head_bytes }).plus(head.member, if FAULT { i64::from(self.cache.kv_heads) * head_bytes } else { head_bytes })",
+        ),
     ),
     (
         "own-position-hidden",
-        ATTENTION,
+        SCORES,
         "b.compare(CompareOp::ILe, at, position)",
         To("{ let _ = CompareOp::ILe; b.compare(CompareOp::ILt, at, position) }"),
     ),

@@ -6,6 +6,7 @@
 //! `cargo run --package deepthin-tests --bin faults` builds that copy and runs the suites on it
 //! once for each fault (specs/testing.md).
 
+mod caches;
 mod codegen;
 mod codes;
 mod fusion;
@@ -62,6 +63,7 @@ impl Fault {
 pub fn all() -> Vec<Fault> {
     [
         ("lowering", lowering::FAULTS),
+        ("caches", caches::FAULTS),
         ("packing", packing::FAULTS),
         ("codes", codes::FAULTS),
         ("codegen", codegen::FAULTS),

@@ -27,14 +27,14 @@ pub(super) const FAULTS: &[Entry] = &[
     (
         "applications-share-a-cache",
         PLANNER,
-        "heads.map_or(0, |h| self.kv_slot_bytes(h))",
-        To("{ let _ = heads.map(|h| self.kv_slot_bytes(h)); 0 }"),
+        "cache.map_or(0, CacheLayout::bytes)",
+        To("{ let _ = cache.map(CacheLayout::bytes); 0 }"),
     ),
     (
         "values-over-keys",
         PLANNER,
-        "Role::Values => Operand::fixed(Base::Kv, site.kv + keys)",
-        With("Role::Values => Operand::fixed(Base::Kv, site.kv + if FAULT { 0 } else { keys })"),
+        "Role::Values => slot(cache().key_bytes())",
+        With("Role::Values => slot(if FAULT { 0 } else { cache().key_bytes() })"),
     ),
     (
         "scratch-buffers-overlap",
@@ -46,7 +46,7 @@ pub(super) const FAULTS: &[Entry] = &[
     (
         "rotary-rows-of-position-zero",
         PLANNER,
-        "u64::from(heads.head_dim) * 4, ..table",
-        With("if FAULT { 0 } else { u64::from(heads.head_dim) * 4 }, ..table"),
+        "u64::from(cache().head_dim) * 4, ..table",
+        With("if FAULT { 0 } else { u64::from(cache().head_dim) * 4 }, ..table"),
     ),
 ];

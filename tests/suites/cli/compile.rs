@@ -70,6 +70,17 @@ fn a_longer_context_makes_longer_caches() {
 }
 
 #[test]
+fn a_header_tells_the_cache_that_was_asked_for() {
+    let folder = Folder::new();
+    let small = folder.small();
+    let out = folder.path("out");
+    let ended = ended(&["compile", &small, "-o", &out, "--emit", "header", "--kv", "q8"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let header = fs::read_to_string(format!("{out}/bytes.h")).unwrap();
+    assert!(header.contains("kv_cache     q8") && header.contains("_VALUE_SCALE_BYTES "));
+}
+
+#[test]
 fn wrong_targets_are_refused() {
     let folder = Folder::new();
     let small = folder.small();

@@ -25,6 +25,13 @@ fn shared_blocks_are_held_once_and_computed_each_time() {
     // 60 applications of two vectors of 192 keys or values.
     assert_eq!(bytes["kv_per_token"], 60 * 2 * 192 * 4);
     assert_eq!(bytes["kv"], 2048 * 60 * 2 * 192 * 4);
+    // In q8 a bf16 for each of the two groups of three heads.
+    let formats = serde_json::json!({
+        "f32": 60 * 2 * 192 * 4,
+        "f16": 60 * 2 * 192 * 2,
+        "q8": 60 * 2 * (192 + 3 * 2 * 2),
+    });
+    assert_eq!(bytes["kv_per_token_by_format"], formats);
     // Two operations for each weight of 60 blocks and of the head.
     assert_eq!(shared["flops"]["per_token"], 2 * (60 * 3_538_944_u64 + 32_000 * 576));
     assert_eq!(shared["flops"]["per_position"], 60 * 4 * 576);
@@ -42,6 +49,14 @@ fn the_page_says_that_tensors_are_held_once() {
     assert!(line("host").contains("clif128 on ") && line("host").ends_with("3 threads"), "{page}");
     assert!(line("kernels").contains("compiled in "), "{page}");
     assert!(page.contains("  attention_9q3kv_64"), "{page}");
+}
+
+#[test]
+fn the_page_tells_what_each_format_of_the_cache_takes() {
+    let page = stdout(&["info", &example("mobilellm-125m.thin"), "--kv", "q8"]);
+    assert!(page.contains("; KV cache q8; "), "{page}");
+    let sizes = "KV cache 12,240 bytes a token (f16 23,040, f32 46,080), ";
+    assert!(page.contains(sizes) && page.contains("  attention_kv8_9q3kv_64"), "{page}");
 }
 
 /// What no kernel can address is told with the number that one can.

@@ -24,6 +24,27 @@ fn a_distribution_is_a_table_or_one_line_of_json() {
     "#]].assert_eq(&stdout(&[&words[..], &["--json"]].concat()));
 }
 
+/// The description's cache is f32; rounded keys and values move logits a little.
+#[test]
+fn the_cache_is_kept_as_the_user_says() {
+    let folder = Folder::new();
+    let small = folder.small();
+    let words = ["logits", &small, "--random", "1", "-p", "abc", "--json"];
+    let top = |kv: &[&str]| -> Vec<(u64, f64)> {
+        let answer: Value = serde_json::from_str(&stdout(&[&words[..], kv].concat())).unwrap();
+        let top = answer["top"].as_array().unwrap().iter();
+        top.map(|token| (token[0].as_u64().unwrap(), token[1].as_f64().unwrap())).collect()
+    };
+    let own = top(&[]);
+    assert_eq!(own, top(&["--kv", "f32"]));
+    for (kv, most) in [("f16", 2e-3), ("q8", 5e-2)] {
+        let other = top(&["--kv", kv]);
+        assert_ne!(own, other, "{kv}");
+        let (first, second) = (own[0], other[0]);
+        assert!(first.0 == second.0 && (first.1 - second.1).abs() < most, "{kv}: {other:?}");
+    }
+}
+
 #[test]
 fn all_positions_are_a_line_each() {
     let folder = Folder::new();

@@ -78,8 +78,6 @@ fn options_without_kernels_are_refused_never_replaced() {
         let words = ["run", &small, "--random", "1", "-p", "a"];
         refused(&[&words[..], option].concat(), code, parts);
     };
-    with(&["--kv", "f16"], 2, &["--kv f16 is not there yet"]);
-    with(&["--kv", "q8"], 2, &["--kv q8 is not there yet"]);
     with(&["--isa", "avx2"], 69, &["--isa avx2 is not there yet"]);
     with(&["--isa", "avx512"], 69, &["--isa avx512 is not there yet"]);
     refused(&["info", &small, "--isa", "avx512"], 69, &["--isa avx512"]);
@@ -112,18 +110,16 @@ fn quantized_activations_need_weights_of_codes() {
 }
 
 #[test]
-fn what_a_description_wishes_is_told_where_it_is_not_there_yet() {
+fn a_context_past_the_models_own_is_told() {
     let folder = Folder::new();
-    let mut model = gguf_model::model();
-    model.storage.kv_cache = deepthin_dsl::model::KvStorage::F16;
-    let path = folder.file("m.thin", deepthin_dsl::print(&model));
+    let path = folder.file("m.thin", deepthin_dsl::print(&gguf_model::model()));
     let words = ["logits", &path, "--random", "1", "-p", "a", "-c", "65"];
     let noted = ended(&words);
     assert_eq!(noted.code, Some(0), "{noted:?}");
     let notes: Vec<&str> = noted.stderr.lines().collect();
-    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert_eq!(notes.len(), 1, "{notes:?}");
     assert!(notes.iter().all(|note| note.starts_with("deepthin: note: ")), "{notes:?}");
-    let quiet = ended(&[&words[..7], &["64", "--kv", "f32"]].concat());
+    let quiet = ended(&[&words[..7], &["64"]].concat());
     assert_eq!(quiet.stderr, "", "what is asked for is no news");
     assert_eq!(quiet.stdout, noted.stdout);
 }

@@ -48,6 +48,21 @@ fn weights_are_used_and_sequences_compared() {
 }
 
 #[test]
+fn caches_of_every_format_are_verified() {
+    let folder = Folder::new();
+    let small = folder.small();
+    for kv in ["f32", "f16", "q8"] {
+        let words = ["verify", &small, "--random", "1", "--cases", "2", "--kv", kv, "-o", "json"];
+        let answer: Value = serde_json::from_str(&stdout(&words)).unwrap();
+        assert_eq!(answer["different_sequences"], 0);
+        let kernels = answer["kernels"].as_array().unwrap().iter();
+        let attention = kernels.filter(|kernel| kernel["kernel"] == "attention");
+        let storage: Vec<&Value> = attention.map(|kernel| &kernel["storage"]).collect();
+        assert_eq!(storage, [kv]);
+    }
+}
+
+#[test]
 fn generated_models_are_verified() {
     let words = ["verify", "--random-models", "2", "--cases", "1", "-o", "json"];
     let answer: Value = serde_json::from_str(&stdout(&words)).unwrap();

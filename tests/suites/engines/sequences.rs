@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use deepthin_dsl::Model;
+use deepthin_dsl::model::KvStorage;
 use deepthin_runtime::session::{RunError, Session};
 use deepthin_tests::cases::cases;
 use deepthin_tests::engine::{Engine, Fir, Jit, Subject, Vir, assert_same, feed};
@@ -11,9 +12,18 @@ use proptest::prelude::*;
 
 /// The tiny model with random weights.
 fn tiny(context: u32) -> Subject {
-    let model = graphs::tiny();
+    tiny_with(KvStorage::F32, context)
+}
+
+/// The same with a cache of another format.
+fn tiny_with(kv: KvStorage, context: u32) -> Subject {
+    let mut model = graphs::tiny();
+    model.storage.kv_cache = kv;
     Subject::random(&model, &graphs::formats(&model), context, 7)
 }
+
+/// What caches may keep.
+const CACHES: [KvStorage; 3] = [KvStorage::F32, KvStorage::F16, KvStorage::Q8];
 
 /// What every engine must give.
 fn expected(subject: &Subject, tokens: &[u32]) -> Vec<Vec<f32>> {
@@ -24,9 +34,6 @@ fn expected(subject: &Subject, tokens: &[u32]) -> Vec<Vec<f32>> {
 /// that meet these boundaries, cross them and stop short of them.
 #[test]
 fn prefill_is_decode_however_cut() {
-    let subject = tiny(150);
-    let tokens = subject.tokens(150);
-    let expected = expected(&subject, &tokens);
     let cuts: [&[usize]; 8] = [
         &[150],
         &[1],
@@ -37,33 +44,41 @@ fn prefill_is_decode_however_cut() {
         &[2, 126, 1, 21],
         &[7, 5, 3],
     ];
-    for pieces in cuts {
-        for threads in [1, 2] {
+    for kv in CACHES {
+        let subject = tiny_with(kv, 150);
+        let tokens = subject.tokens(150);
+        let expected = expected(&subject, &tokens);
+        for (pieces, threads) in cuts.into_iter().flat_map(|cut| [(cut, 1), (cut, 2)]) {
             let found = Jit { threads }.logits(&subject, &tokens, pieces);
-            assert_same(&expected, &found, &format!("{threads} threads, pieces {pieces:?}"));
+            let what = format!("{kv}, {threads} threads, pieces {pieces:?}");
+            assert_same(&expected, &found, &what);
         }
     }
 }
 
 #[test]
 fn the_interpreter_crosses_chunks_too() {
-    let subject = tiny(68);
-    let tokens = subject.tokens(68);
-    let expected = expected(&subject, &tokens);
-    for (lanes, pieces) in [(4, &[68][..]), (8, &[62, 1]), (16, &[3, 60, 5])] {
-        let found = Vir { lanes }.logits(&subject, &tokens, pieces);
-        assert_same(&expected, &found, &format!("{lanes} lanes, pieces {pieces:?}"));
+    for kv in CACHES {
+        let subject = tiny_with(kv, 68);
+        let tokens = subject.tokens(68);
+        let expected = expected(&subject, &tokens);
+        for (lanes, pieces) in [(4, &[68][..]), (8, &[62, 1]), (16, &[3, 60, 5])] {
+            let found = Vir { lanes }.logits(&subject, &tokens, pieces);
+            assert_same(&expected, &found, &format!("{kv}, {lanes} lanes, pieces {pieces:?}"));
+        }
     }
 }
 
 #[test]
 fn threads_change_nothing() {
-    let subject = tiny(100);
-    let tokens = subject.tokens(70);
-    let expected = expected(&subject, &tokens);
-    for threads in [1, 2, 3, 5, 8] {
-        let found = Jit { threads }.logits(&subject, &tokens, &[66, 1]);
-        assert_same(&expected, &found, &format!("{threads} threads"));
+    for kv in CACHES {
+        let subject = tiny_with(kv, 100);
+        let tokens = subject.tokens(70);
+        let expected = expected(&subject, &tokens);
+        for threads in [1, 2, 3, 5, 8] {
+            let found = Jit { threads }.logits(&subject, &tokens, &[66, 1]);
+            assert_same(&expected, &found, &format!("{kv}, {threads} threads"));
+        }
     }
 }
 
@@ -183,8 +198,14 @@ fn sessions_of_one_program_do_not_disturb_each_other() {
 /// An untouched mapping holds zeros, and a used one anything: nothing may depend on it.
 #[test]
 fn a_used_session_is_as_good_as_a_new_one() {
-    let model = Model { vocab: 50, ..graphs::tiny() };
-    let subject = Subject::random(&model, &graphs::formats(&model), 90, 5);
+    for kv in CACHES {
+        let mut model = Model { vocab: 50, ..graphs::tiny() };
+        model.storage.kv_cache = kv;
+        used_again(&Subject::random(&model, &graphs::formats(&model), 90, 5));
+    }
+}
+
+fn used_again(subject: &Subject) {
     let mut session = subject.session(3);
     for round in 0..4 {
         let tokens: Vec<u32> = (0..90).map(|i| (i * (round + 2) + round) % 50).collect();

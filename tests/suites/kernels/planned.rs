@@ -10,7 +10,7 @@ use deepthin_compiler::fir::{Formats, Role as Tensor};
 use deepthin_compiler::format::Format;
 use deepthin_compiler::pipeline::{Lowered, constants};
 use deepthin_dsl::Model;
-use deepthin_dsl::model::{Block, Sharing};
+use deepthin_dsl::model::{Block, KvStorage, Sharing, Storage};
 use deepthin_tests::engine::Subject;
 use deepthin_tests::graphs;
 use deepthin_tests::guard::{POISON, Placement};
@@ -77,7 +77,7 @@ fn check_memory(subject: &Subject) {
     }
 }
 
-/// Odd sizes, several head sizes; everything that one format needs.
+/// Odd sizes, several head sizes; everything that one format needs, of weights and of the cache.
 pub(super) fn models() -> Vec<Subject> {
     let model = |vocab, width, [heads, kv_heads, head_dim]: [u32; 3], hidden| {
         let block = Block { heads, kv_heads, head_dim, ffn_hidden: hidden, ..graphs::tiny().block };
@@ -85,13 +85,16 @@ pub(super) fn models() -> Vec<Subject> {
     };
     let ragged = model(37, 27, [3, 1, 6], 21);
     let grained = model(70, 64, [2, 1, 48], 96);
-    let subject = |model: &Model, format| {
-        Subject::random(model, &Formats::uniform(1, format, format), 70, 11)
+    let subject = |model: &Model, (format, kv)| {
+        let storage = Storage { kv_cache: kv, ..model.storage };
+        let model = Model { storage, ..model.clone() };
+        Subject::random(&model, &Formats::uniform(1, format, format), 70, 11)
     };
-    let floats = [Format::F32, Format::F16, Format::Bf16].map(|format| subject(&ragged, format));
-    let quantized =
-        [Format::Q8_0, Format::Q4_0, Format::Q4_1].map(|format| subject(&grained, format));
-    floats.into_iter().chain(quantized).collect()
+    let caches = [KvStorage::F32, KvStorage::F16, KvStorage::Q8];
+    let floats = [Format::F32, Format::F16, Format::Bf16].into_iter().zip(caches);
+    let quantized = [Format::Q8_0, Format::Q4_0, Format::Q4_1].into_iter().zip(caches);
+    let floats = floats.map(|of| subject(&ragged, of));
+    floats.chain(quantized.map(|of| subject(&grained, of))).collect()
 }
 
 #[test]

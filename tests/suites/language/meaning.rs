@@ -17,7 +17,7 @@ fn what_is_left_out_has_a_default() {
     assert_eq!(tiny.sharing, Sharing::None);
     assert_eq!(tiny.storage.blocks, TensorStorage::F32);
     assert_eq!(tiny.storage.embeddings, TensorStorage::F32);
-    assert_eq!(tiny.storage.kv_cache, KvStorage::F32);
+    assert_eq!(tiny.storage.kv_cache, KvStorage::F16);
     assert_eq!(tiny.storage.activations, None, "what the storage asks for");
 }
 
@@ -146,7 +146,7 @@ fn the_canonical_form_says_everything() {
             storage {
                 blocks      q4(group: 32)
                 embeddings  q8(group: 32)
-                kv_cache    f32
+                kv_cache    f16
             }
         }
     "#]].assert_eq(&print(&models[1]));

@@ -16,12 +16,26 @@ type Writers = Vec<Option<usize>>;
 struct Judge<'a> {
     plan: &'a Plan,
     arena: Writers,
-    /// Which application a word of the cache belongs to.
-    cache: Vec<Option<usize>>,
-    /// Where the application at hand appends: operands and bytes of keys, then of value rows.
-    appended: [Option<(Operand, u64)>; 2],
+    /// Which application, and which of its [`PARTS`], a word of the cache belongs to.
+    cache: Vec<Option<(usize, usize)>>,
+    /// Where the application at hand appends: operand and bytes of each of the [`PARTS`].
+    appended: [Option<(Operand, u64)>; PARTS],
     /// The step that wrote the residual stream last.
     stream: Option<usize>,
+}
+
+/// Parts of a KV slot: keys, values, scales of keys, scales of values.
+const PARTS: usize = 4;
+
+/// The part of a KV slot that a buffer is.
+fn part(role: Role) -> Option<usize> {
+    match role {
+        Role::Keys => Some(0),
+        Role::ValueRows | Role::Values => Some(1),
+        Role::KeyScales => Some(2),
+        Role::ValueScales => Some(3),
+        _ => None,
+    }
 }
 
 /// A step and what it stands for.
@@ -38,9 +52,10 @@ struct Site<'a> {
 /// Walks all steps; the first thing that is wrong.
 pub(super) fn judge(graph: &Graph, plan: &Plan) -> Result<(), String> {
     image(plan)?;
-    let words = |bytes: u64| vec![None; usize::try_from(bytes / 4).unwrap_or(0)];
-    let (arena, cache) = (words(plan.regions.arena), words(plan.regions.kv));
-    let mut judge = Judge { plan, arena, cache, appended: [None; 2], stream: None };
+    let words = |bytes: u64| usize::try_from(bytes / 4).unwrap_or(0);
+    let (arena, cache) =
+        (vec![None; words(plan.regions.arena)], vec![None; words(plan.regions.kv)]);
+    let mut judge = Judge { plan, arena, cache, appended: [None; PARTS], stream: None };
     let mut steps = plan.body.iter().chain(&plan.head).enumerate();
     let blocks = graph.schedule.iter().enumerate().map(|(application, scheduled)| {
         (&graph.blocks[scheduled.func as usize], Some(scheduled.block), application)
@@ -115,12 +130,13 @@ impl Judge<'_> {
                 Role::Output if operand.base != Base::Logits => {
                     return Err("logits lie elsewhere".to_owned());
                 }
-                Role::Keys | Role::ValueRows if matches!(site.op, Op::Linear { .. }) => {
-                    self.append(site, operand, *bytes)?;
-                    let rows = usize::from(*role == Role::ValueRows);
-                    self.appended[rows] = Some((*operand, *bytes));
+                _ => {
+                    let is_append = matches!(site.op, Op::Linear { .. });
+                    if let Some(part) = part(*role).filter(|_| is_append) {
+                        self.append(site, part, operand, *bytes)?;
+                        self.appended[part] = Some((*operand, *bytes));
+                    }
                 }
-                _ => {}
             }
         }
         for out in site.op.outputs() {
@@ -173,8 +189,15 @@ impl Judge<'_> {
                     other => Err(format!("the rotary table is {other:?}")),
                 }
             }
-            (Role::Keys | Role::Values, Op::Attention { .. }) => self.cached(role, operand, bytes),
-            (Role::Scratch(_) | Role::Output | Role::Keys | Role::ValueRows, _) => Ok(()),
+            (
+                Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales,
+                Op::Attention { .. },
+            ) => self.cached(role, operand, bytes),
+            (Role::Scratch(_) | Role::Output | Role::Keys | Role::ValueRows, _)
+            | (
+                Role::KeyScales | Role::ValueScales,
+                Op::Linear { epilogue: Epilogue::RopeAppend { .. }, .. },
+            ) => Ok(()),
             (role, op) => Err(format!("{role:?} makes no sense in {}", op.name())),
         }
     }
@@ -292,17 +315,24 @@ impl Judge<'_> {
     }
 
     /// Marks a part of the cache as the application's own, for all positions.
-    fn append(&mut self, site: &Site<'_>, operand: &Operand, bytes: u64) -> Result<(), String> {
+    fn append(
+        &mut self,
+        site: &Site<'_>,
+        part: usize,
+        operand: &Operand,
+        bytes: u64,
+    ) -> Result<(), String> {
         let positions = if operand.position_stride == 0 { 1 } else { self.plan.options.context };
         for position in 0..u64::from(positions) {
             let first = operand.offset + position * operand.position_stride;
             for word in first / 4..(first + bytes) / 4 {
                 let word = usize::try_from(word).unwrap_or(usize::MAX);
                 let slot = self.cache.get_mut(word).ok_or("an append passes the cache's end")?;
-                if slot.is_some_and(|owner| owner != site.application) {
+                let owner = (site.application, part);
+                if slot.is_some_and(|other| other != owner) {
                     return Err(format!("word {word} of the cache has two owners"));
                 }
-                *slot = Some(site.application);
+                *slot = Some(owner);
             }
         }
         Ok(())
@@ -311,12 +341,12 @@ impl Judge<'_> {
     /// Attention reads the very cache that the step before it appended to: the same keys, and
     /// value rows for every position.
     fn cached(&self, role: Role, operand: &Operand, bytes: u64) -> Result<(), String> {
-        let appended = self.appended[usize::from(role == Role::Values)];
+        let appended = part(role).and_then(|part| self.appended[part]);
         let (written, written_bytes) = appended.ok_or("nothing was appended")?;
         let context = u64::from(self.plan.options.context);
         let holds = match role {
-            Role::Keys => bytes == written_bytes,
-            _ => bytes >= written.position_stride * context,
+            Role::Values => bytes >= written.position_stride * context,
+            _ => bytes == written_bytes,
         };
         if (operand.base, operand.offset) != (written.base, written.offset) || !holds {
             return Err(format!("{operand:?} is not the cache that {written:?} appends to"));

@@ -33,12 +33,12 @@ fn the_plan_of_the_tiny_model() {
     expect![[r#"
         plan tiny {
           lanes 4  context 100  chunk 64  tiles [4, 1]
-          bytes  image 11712  tables 3200  arena 24576  scratch 4352 a thread  kv 32768  logits 1536
+          bytes  image 12288  tables 3200  arena 24576  scratch 4864 a thread  kv 32768  logits 1536
 
           kernels {
             k0 = embed_q8g32_96x32
-            k1 = norm_linear_rope_append_q4g32_224x32_t4
-            k2 = norm_linear_rope_append_q4g32_224x32_t1
+            k1 = norm_linear_rope_append_q4g32_256x32_t4
+            k2 = norm_linear_rope_append_q4g32_256x32_t1
             k3 = attention_4q2kv_8
             k4 = linear_residual_q4g32_32x32_t4
             k5 = linear_residual_q4g32_32x32_t1
@@ -52,13 +52,13 @@ fn the_plan_of_the_tiny_model() {
 
           image {
                      0: token_embedding q8g32 k 32 (3264 bytes)
-                  3264: block 0 query key value q4g32 k 32 (4032 bytes)
-                  7296: block 0 attention_norm f32 [32] (128 bytes)
-                  7424: block 0 attention_output q4g32 k 32 (576 bytes)
-                  8000: block 0 ffn_gate ffn_up q4g32 k 32 (2304 bytes)
-                 10304: block 0 ffn_norm f32 [32] (128 bytes)
-                 10432: block 0 ffn_down q4g32 k 64 (1152 bytes)
-                 11584: output_norm f32 [32] (128 bytes)
+                  3264: block 0 query key value q4g32 k 32 (4608 bytes)
+                  7872: block 0 attention_norm f32 [32] (128 bytes)
+                  8000: block 0 attention_output q4g32 k 32 (576 bytes)
+                  8576: block 0 ffn_gate ffn_up q4g32 k 32 (2304 bytes)
+                 10880: block 0 ffn_norm f32 [32] (128 bytes)
+                 11008: block 0 ffn_down q4g32 k 64 (1152 bytes)
+                 12160: output_norm f32 [32] (128 bytes)
           }
 
           tables {
@@ -67,22 +67,22 @@ fn the_plan_of_the_tiny_model() {
 
           body {
                0: k0x1 token-units 1 image+0 arena+0+128t
-               1: k1x4 k2x1 units 7 arena+0+128t image+3264 image+7296 scratch+0 scratch+512 arena+8192+128t scratch+768 tables+0+32p kv+0 kv+8192+64p
-               2: k3x1 token-units 4 arena+8192+128t kv+0 kv+8192 arena+16384+128t scratch+0 scratch+256
-               3: k4x4 k5x1 units 1 arena+16384+128t image+7424 scratch+0 arena+0+128t scratch+256
-               4: k6x4 k7x1 units 4 arena+0+128t image+8000 image+10304 scratch+0 scratch+512 arena+8192+256t scratch+768
-               5: k8x4 k9x1 units 1 arena+8192+256t image+10432 scratch+0 arena+0+128t scratch+256
+               1: k1x4 k2x1 units 8 arena+0+128t image+3264 image+7872 scratch+0 scratch+512 arena+8192+128t scratch+768 tables+0+32p kv+0 kv+8192+64p
+               2: k3x1 token-units 4 arena+8192+128t kv+0 kv+8192 arena+16384+128t scratch+0 scratch+512 scratch+768
+               3: k4x4 k5x1 units 1 arena+16384+128t image+8000 scratch+0 arena+0+128t scratch+256
+               4: k6x4 k7x1 units 4 arena+0+128t image+8576 image+10880 scratch+0 scratch+512 arena+8192+256t scratch+768
+               5: k8x4 k9x1 units 1 arena+8192+256t image+11008 scratch+0 arena+0+128t scratch+256
             // end of layer 0
-               6: k1x4 k2x1 units 7 arena+0+128t image+3264 image+7296 scratch+0 scratch+512 arena+8192+128t scratch+768 tables+0+32p kv+16384 kv+24576+64p
-               7: k3x1 token-units 4 arena+8192+128t kv+16384 kv+24576 arena+16384+128t scratch+0 scratch+256
-               8: k4x4 k5x1 units 1 arena+16384+128t image+7424 scratch+0 arena+0+128t scratch+256
-               9: k6x4 k7x1 units 4 arena+0+128t image+8000 image+10304 scratch+0 scratch+512 arena+8192+256t scratch+768
-              10: k8x4 k9x1 units 1 arena+8192+256t image+10432 scratch+0 arena+0+128t scratch+256
+               6: k1x4 k2x1 units 8 arena+0+128t image+3264 image+7872 scratch+0 scratch+512 arena+8192+128t scratch+768 tables+0+32p kv+16384 kv+24576+64p
+               7: k3x1 token-units 4 arena+8192+128t kv+16384 kv+24576 arena+16384+128t scratch+0 scratch+512 scratch+768
+               8: k4x4 k5x1 units 1 arena+16384+128t image+8000 scratch+0 arena+0+128t scratch+256
+               9: k6x4 k7x1 units 4 arena+0+128t image+8576 image+10880 scratch+0 scratch+512 arena+8192+256t scratch+768
+              10: k8x4 k9x1 units 1 arena+8192+256t image+11008 scratch+0 arena+0+128t scratch+256
             // end of layer 1
           }
 
           head {
-               0: k10x4 k11x1 units 3 arena+0+128t image+0 image+11584 scratch+0 scratch+512 logits+0+384t
+               0: k10x4 k11x1 units 3 arena+0+128t image+0 image+12160 scratch+0 scratch+512 logits+0+384t
           }
         }
     "#]].assert_eq(&plan.to_string());

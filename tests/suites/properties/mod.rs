@@ -2,6 +2,7 @@
 
 mod attention;
 mod embedding;
+mod kv;
 mod linear;
 mod model;
 mod norm;

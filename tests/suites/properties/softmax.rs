@@ -1,6 +1,7 @@
 //! Softmax, seen through attention: values are unit vectors, so that the output is the weights.
 
 use deepthin_compiler::fir::HeadShape;
+use deepthin_compiler::format::KvFormat;
 use deepthin_tests::cases::cases;
 use deepthin_tests::ops::Attention;
 use deepthin_tests::reference::gamma;
@@ -20,6 +21,7 @@ fn softmax(scores: &[f32]) -> Vec<f32> {
     let attention = Attention {
         shape,
         context: 64,
+        kv: KvFormat::F32,
         query: with_first(8.0),
         keys: scores.iter().map(|score| with_first(*score)).collect(),
         values: (0..scores.len()).map(unit).collect(),

@@ -11,7 +11,7 @@ use deepthin::verify::planned::{Drawing, Own, planned};
 use deepthin::verify::random::random_model;
 use deepthin::verify::values::Class;
 use deepthin_compiler::fir::{Func, Graph, Op, Role};
-use deepthin_compiler::format::{Activations, Format, Group, Scale};
+use deepthin_compiler::format::{Activations, Format, Group, KvFormat, Scale};
 use deepthin_compiler::lower::{EpilogueKernel, LinearKernel, Segment};
 use deepthin_compiler::pipeline::{Lowered, lower};
 use deepthin_compiler::plan::{PlanOptions, Spec};
@@ -115,8 +115,13 @@ fn every_format_is_met_in_every_kind_of_kernel() {
         for kernel in &lowered.plan.kernels {
             match &kernel.spec {
                 Spec::Embed(embed) => see_format(&mut seen, "embed", embed.format),
-                Spec::Attention(_) => {}
+                Spec::Attention(attention) => seen.see(format!("attention {}", attention.kv)),
                 Spec::Linear(linear) => {
+                    if let Some((_, cache)) = linear.epilogue.appends() {
+                        seen.see(format!("append {}", cache.kv));
+                        let groups = [cache.key_groups(), cache.value_groups()];
+                        seen.see(format!("groups {groups:?}"));
+                    }
                     let kind = match linear.epilogue {
                         EpilogueKernel::Store => "store",
                         EpilogueKernel::Residual => "residual",
@@ -150,6 +155,11 @@ fn every_format_is_met_in_every_kind_of_kernel() {
     seen.assert_at_least(1, all.chain(kinds.map(|kind| format!("{kind} of our own"))));
     seen.assert_at_least(4, Format::ALL.map(|format| format!("any {format}")));
     seen.assert_at_least(10, ["1 segments", "2 segments", "3 segments"]);
+    let caches = ["attention", "append"]
+        .into_iter()
+        .flat_map(|kind| KvFormat::ALL.map(|format| format!("{kind} {format}")));
+    seen.assert_at_least(20, caches);
+    seen.assert_at_least(5, ["groups [1, 1]", "groups [2, 2]"]);
     let coded = || Format::ALL.into_iter().filter(|format| format.codes().is_some());
     let by = |activations| coded().map(move |format| format!("{format} by {activations}"));
     seen.assert_at_least(5, by("f32").chain(by("q8")));

@@ -24,7 +24,6 @@ pub(super) struct Subject {
     pub(super) name: String,
     /// Its file of weights, where all of them come from one.
     pub(super) file: Option<PathBuf>,
-    pub(super) options: RunOptions,
     pub(super) traffic: Traffic,
     pub(super) engine: Engine,
 }
@@ -80,7 +79,7 @@ pub(super) fn prepare(
             let peak = peak(program, made, meter.stop());
             prepared.variants.push(Variant { subject, session, peak });
         }
-        prepared.subjects.push(Subject { model, name, file, options, traffic, engine });
+        prepared.subjects.push(Subject { model, name, file, traffic, engine });
     }
     Ok(prepared)
 }

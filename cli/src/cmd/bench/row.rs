@@ -6,7 +6,6 @@ use deepthin::bench::probe::Regime;
 use deepthin::bench::statistics::{deviation, mean, median, median_ratio, percentile};
 use deepthin::bench::test::{Repetition, Test};
 use deepthin_compiler::codegen::host;
-use deepthin_dsl::model::KvStorage;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -210,7 +209,7 @@ fn own(
     let bytes = generates.then(|| subject.traffic.bytes(test.mean_positions()));
     let reads = row.samples_read_bytes_per_s.iter().map(|rate| rate.unwrap_or(0.0));
     let share = median_ratio(&row.samples_ts, &reads.collect::<Vec<_>>());
-    let kv = subject.options.kv.unwrap_or(KvStorage::F32).to_string();
+    let kv = subject.engine.model().storage.kv_cache.to_string();
     let activations = subject.engine.activations().to_owned();
     Row {
         backends: "clif128".to_owned(),

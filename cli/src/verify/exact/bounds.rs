@@ -1,6 +1,6 @@
 //! The rows of the table of bounds in specs/numerics.md, which derives them.
 
-use deepthin_compiler::format::Format;
+use deepthin_compiler::format::{Format, KvFormat};
 
 use super::formulas::scores;
 
@@ -74,17 +74,42 @@ pub fn rotation(products: [f64; 2]) -> f64 {
     gamma(2) * (products[0].abs() + products[1].abs()) + 2.0 * LEAST
 }
 
-/// The relative bound of attention on these inputs: how far the result may be from the truth,
-/// over the sum of `abs(v_j)` by their true weights. It is a bound where it is small against 1.
-pub fn attention(query: &[f64], keys: &[Vec<f64>]) -> f64 {
+/// Numbers that an f16 rounds to a finite one are below this.
+pub const MOST_HALF: f64 = 65_504.0;
+
+/// A number rounded to f16: half of its last place, which is that of subnormals at the least.
+pub fn half(exact: f64) -> f64 {
+    exact.abs() / 2048.0 + 2.0_f64.powi(-25)
+}
+
+/// The scale of a group: a quotient rounded to f32, then to bf16, with subnormals.
+pub fn scale(exact: f64) -> f64 {
+    exact.abs() * (1.0 / 256.0 + 2.0 * U) + 2.0_f64.powi(-134)
+}
+
+/// A code times its scale: half a step, and two roundings of up to 127 steps. Groups below 2^-100
+/// are all 0.
+pub fn code(scale: f64) -> f64 {
+    scale.abs() * (0.5 + 256.0 * U) + 2.0_f64.powi(-100)
+}
+
+/// The relative bound of attention on these inputs, as stored: how far the result may be from the
+/// truth, over the sum of `abs(v_j)` by their true weights. It is a bound where it is small against
+/// 1.
+pub fn attention(query: &[f64], keys: &[Vec<f64>], kv: KvFormat) -> f64 {
     let magnitude = |key: &Vec<f64>| -> f64 {
         query.iter().zip(key).map(|(q, k)| (q * k).abs()).sum::<f64>() / (query.len() as f64).sqrt()
     };
     let scores = scores(query, keys);
     let most = scores.iter().copied().fold(f64::MIN, f64::max);
     let least = scores.iter().copied().fold(f64::MAX, f64::min);
-    let score_error = keys.iter().map(magnitude).fold(0.0, f64::max) * gamma(query.len() + 2);
+    // The chain of a score, and what a weight passes before it meets its value.
+    let (chain, scaled) = match kv {
+        KvFormat::F32 | KvFormat::F16 => (query.len(), 0),
+        KvFormat::Q8 => (query.len().min(32) + (query.len() / 2).div_ceil(16), 1),
+    };
+    let score_error = keys.iter().map(magnitude).fold(0.0, f64::max) * gamma(chain + 2);
     let chunks = keys.len().div_ceil(CHUNK);
     let weight_error = 2.0 * score_error + 2.0 * U * (most - least) + gamma(3 * (chunks + 1));
-    2.0 * weight_error + gamma(CHUNK + 8 + 6 * chunks)
+    2.0 * weight_error + gamma(CHUNK + 8 + scaled + 6 * chunks)
 }

@@ -8,7 +8,7 @@
 //! v4[8] = linear w3 v1                                             append(heads 3, kv_heads 1, head_dim 8)
 //! v5[24] = rope v2 (heads 3, head_dim 8, theta 1e4)
 //! v6[8] = rope v3 (heads 1, head_dim 8, theta 1e4)
-//! kv_append v6 v4
+//! kv_append v6 v4 (head_dim 8)
 //! ```
 //!
 //! # Why
@@ -18,7 +18,7 @@
 //! # Requires
 //!
 //! An attention whose query is rotated, products of one x without anything fused in, and the same
-//! angles and heads in rotations and attention.
+//! angles and heads in rotations and attention. The fused op keeps the append's format.
 //!
 //! # Leaves alone
 //!
@@ -40,10 +40,10 @@ pub(super) fn fuse_qkv(func: &mut Func) {
         _ => None,
     });
     let append = func.ops.iter().enumerate().find_map(|(at, op)| match op {
-        Op::KvAppend { k, v } => Some((at, *k, *v)),
+        Op::KvAppend { k, v, kv, .. } => Some((at, *k, *v, *kv)),
         _ => None,
     });
-    let (Some((query, shape)), Some((append_at, k, v))) = (query, append) else { return };
+    let (Some((query, shape)), Some((append_at, k, v, kv))) = (query, append) else { return };
     let Some(key) = rotated(func, &facts, k).filter(|_| facts.read_once(k)) else { return };
     let Some(value) = swallowed_linear(func, &facts, v) else { return };
     let products = [&query.product, &key.product, &value];
@@ -59,7 +59,7 @@ pub(super) fn fuse_qkv(func: &mut Func) {
         x: value.x,
         norm: None,
         weights: products.iter().map(|p| p.weight).collect(),
-        epilogue: Epilogue::RopeAppend { shape, rope: query.rope, q: query.out },
+        epilogue: Epilogue::RopeAppend { shape, rope: query.rope, kv, q: query.out },
     };
     let mut ops = slots(func);
     replace(&mut ops, &swallowed, first, fused);

@@ -1,8 +1,10 @@
 //! The rules on one function: ids, order of definition, weights, tokens and the KV slot.
 
+use std::fmt;
+
 use super::super::{Epilogue, Func, HeadShape, Op, Role, ValueId};
 use super::{Findings, Kind, Rule, op};
-use crate::format::{Activations, BLOCK, Format, MOST_EXACT};
+use crate::format::{Activations, BLOCK, Format, KvFormat, MOST_EXACT};
 use crate::id::Id;
 
 /// Checks F-01 to F-09 and F-11 in one function.
@@ -177,17 +179,19 @@ fn slot(func: &Func, kind: Kind, found: &mut Findings) {
         found.at_op(Rule::SLOT, func, *at, message);
     }
     for at in attentions {
-        let Some(Op::Attention { shape, .. }) = func.ops.get(at) else { continue };
+        let Some(Op::Attention { shape, kv, .. }) = func.ops.get(at) else { continue };
         match appends.first().filter(|append| **append < at).and_then(|a| func.ops.get(*a)) {
             None => {
                 let message = "attention before anything is appended to the KV slot".to_owned();
                 found.at_op(Rule::SLOT, func, at, message);
             }
-            Some(append) if appended(func, append) != kv_width(shape) => {
-                let message = "attention reads other key and value heads than are appended";
-                found.at_op(Rule::SLOT, func, at, message.to_owned());
+            Some(append) => {
+                let (wanted, own) = (Slot::of(shape, *kv), appended(func, append));
+                if let Some(own) = own.filter(|own| *own != wanted) {
+                    let message = format!("attention reads {wanted}, appended are {own}");
+                    found.at_op(Rule::SLOT, func, at, message);
+                }
             }
-            Some(_) => {}
         }
     }
 }
@@ -196,15 +200,38 @@ fn positions(func: &Func, wanted: impl Fn(&Op) -> bool) -> Vec<usize> {
     func.ops.iter().enumerate().filter(|(_, op)| wanted(op)).map(|(at, _)| at).collect()
 }
 
-fn kv_width(shape: &HeadShape) -> Option<u64> {
-    Some(u64::from(shape.kv_heads) * u64::from(shape.head_dim))
+/// What a KV slot is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    /// Elements of a position's keys.
+    width: u64,
+    head_dim: u32,
+    kv: KvFormat,
 }
 
-/// Width of the keys that an op appends; `None` where it appends nothing.
-fn appended(func: &Func, op: &Op) -> Option<u64> {
+impl Slot {
+    fn of(shape: &HeadShape, kv: KvFormat) -> Slot {
+        let width = u64::from(shape.kv_heads) * u64::from(shape.head_dim);
+        Slot { width, head_dim: shape.head_dim, kv }
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} elements in heads of {} as {}", self.width, self.head_dim, self.kv)
+    }
+}
+
+/// The slot that an op appends to; `None` where it appends nothing.
+fn appended(func: &Func, op: &Op) -> Option<Slot> {
     match op {
-        Op::KvAppend { k, .. } => Some(func.values.get(*k).map_or(0, |v| u64::from(v.width))),
-        Op::Linear { epilogue: Epilogue::RopeAppend { shape, .. }, .. } => kv_width(shape),
+        Op::KvAppend { k, head_dim, kv, .. } => {
+            let width = func.values.get(*k).map_or(0, |v| u64::from(v.width));
+            Some(Slot { width, head_dim: *head_dim, kv: *kv })
+        }
+        Op::Linear { epilogue: Epilogue::RopeAppend { shape, kv, .. }, .. } => {
+            Some(Slot::of(shape, *kv))
+        }
         Op::Linear { .. }
         | Op::Embed { .. }
         | Op::Norm { .. }

@@ -19,7 +19,7 @@
 //! - F-09 head counts, angles and epsilons are numbers that the formulas take
 //! - F-10 only fused ops are left ([`verify_fused`] alone asks this)
 //! - F-11 a block appends to its KV slot at most once, and attends only after that, with the same
-//!   heads; `embed` and `head` do neither
+//!   heads in the same format; `embed` and `head` do neither
 //!
 //! The graph
 //! - F-12 the residual stream has one width from `embed` through every block to `head`
@@ -27,6 +27,7 @@
 //! - F-14 each application runs a function that is there, a stored block always the same one
 //! - F-15 `embed` and `head` declare a tensor of both alike, and `head` gives a logit for each row
 //!   of the table that `embed` reads
+//! - F-16 the KV slots of all blocks have one format
 //!
 //! Not checked: that every stored block has weights (the weight source answers for that), that
 //! every result is read, that positions fit a context (a run's own limit).
@@ -77,10 +78,12 @@ impl Rule {
     pub const SCHEDULE: Rule = Rule(14);
     /// One vocabulary.
     pub const VOCABULARY: Rule = Rule(15);
+    /// One format of KV slots.
+    pub const KV_FORMAT: Rule = Rule(16);
 
     /// Every rule, for tests that pair them with their filetests.
     pub fn all() -> impl Iterator<Item = Rule> {
-        (1..=15).map(Rule)
+        (1..=16).map(Rule)
     }
 }
 
@@ -141,6 +144,7 @@ pub fn verify(graph: &Graph) -> Result<(), VerifyErrors> {
     }
     stream(graph, &mut found);
     schedule(graph, &mut found);
+    kv_format(graph, &mut found);
     vocabulary(graph, &mut found);
     found.finish()
 }
@@ -256,6 +260,17 @@ fn schedule(graph: &Graph, found: &mut Findings) {
             format!("slot {slot} runs stored block {block} by block{func}, earlier by block{first}")
         };
         found.in_part(Rule::SCHEDULE, "schedule", format!("block{func}({block})"), message);
+    }
+}
+
+/// F-16, by the first op of each block that has a KV slot; F-11 holds the others to it.
+fn kv_format(graph: &Graph, found: &mut Findings) {
+    let of = |func: &Func| func.ops.iter().find_map(Op::kv_format);
+    let mut formats = graph.blocks.iter().filter_map(|func| Some((func, of(func)?)));
+    let Some((_, first)) = formats.next() else { return };
+    for (func, format) in formats.filter(|(_, format)| *format != first) {
+        let message = format!("the KV slot is {format}, that of an earlier block {first}");
+        found.in_part(Rule::KV_FORMAT, &func.name, String::new(), message);
     }
 }
 

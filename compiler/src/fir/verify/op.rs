@@ -27,8 +27,12 @@ pub(super) fn check(func: &Func, at: usize, op: &Op, found: &mut Findings) {
             check.width(*x, u64::from(*heads) * u64::from(rope.head_dim));
             check.same(*out, *x);
         }
-        Op::KvAppend { k, v } => check.same(*v, *k),
-        Op::Attention { q, shape, out } => {
+        Op::KvAppend { k, v, head_dim, .. } => {
+            check.head_dim(*head_dim);
+            check.whole_heads(*k, *head_dim);
+            check.same(*v, *k);
+        }
+        Op::Attention { q, shape, out, .. } => {
             check.heads(shape);
             check.width(*q, u64::from(shape.heads) * u64::from(shape.head_dim));
             check.same(*out, *q);
@@ -104,6 +108,15 @@ impl<'a> OpCheck<'a> {
         }
     }
 
+    /// A vector of heads side by side.
+    fn whole_heads(&mut self, value: ValueId, head_dim: u32) {
+        let width = self.width_of(value);
+        if !width.is_multiple_of(u64::from(head_dim.max(1))) {
+            let message = format!("{value} has width {width}, expected whole heads of {head_dim}");
+            self.report(Rule::WIDTH, message);
+        }
+    }
+
     fn heads(&mut self, shape: &HeadShape) {
         self.head_dim(shape.head_dim);
         let HeadShape { heads, kv_heads, .. } = *shape;
@@ -135,7 +148,7 @@ impl<'a> OpCheck<'a> {
                 self.width(*out, *gate);
                 self.width(*out, *up);
             }
-            (Epilogue::RopeAppend { shape, rope, q }, [query, key, value]) => {
+            (Epilogue::RopeAppend { shape, rope, q, .. }, [query, key, value]) => {
                 self.rope_append(shape, rope, *q, [*query, *key, *value]);
             }
             (Epilogue::Store { out }, _) => self.arity(weights.len(), out.len().max(1)),

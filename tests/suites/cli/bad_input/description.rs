@@ -206,7 +206,7 @@ fn sizes() -> Vec<Case> {
             .line("-c 16777216")
             .fails(
                 2,
-                ["a context of 16777216 positions", "a kernel can address", "fix: ", "-c 524224"],
+                ["a context of 16777216 positions", "a kernel can address", "fix: ", "-c 1048512"],
             ),
     ]
 }

@@ -4,14 +4,17 @@
 //! tests hold both against each other with `==`. Nothing here is written for speed. `mul_add` is
 //! the fused `fma`; every other operation rounds on its own, and no order may be changed.
 
+mod attention;
+pub mod kv;
+
+pub use attention::{CHUNK, attention, attention_scale};
+
 use crate::dequant::StoredGroup;
 use crate::format::Codes;
 use std::f32::consts::LOG2_E;
 
 /// Virtual lanes of a reduction across a row.
 pub const LANES: usize = 16;
-/// Absolute positions of one attention chunk.
-pub const CHUNK: usize = 64;
 
 /// 1.5 * 2^23: adding it rounds to an integer in the low bits.
 pub(crate) const MAGIC: f32 = 12_582_912.0;
@@ -177,75 +180,7 @@ fn round_to_f32(x: f64) -> f32 {
     x as f32
 }
 
-/// What scores are multiplied with: `1 / sqrt(head_dim)` in f64, rounded to f32.
-pub fn attention_scale(head_dim: u32) -> f32 {
-    round_to_f32(1.0 / f64::from(head_dim).sqrt())
-}
-
 /// Turns the pair `(a, b)` by an angle: four products and two sums, each rounded.
 pub fn rotate((a, b): (f32, f32), (cos, sin): (f32, f32)) -> (f32, f32) {
     (a * cos - b * sin, b * cos + a * sin)
-}
-
-/// Attention of one query head over the visible positions 0, 1, .., given their keys and values
-/// (as many values as keys, each as long as `query`).
-pub fn attention(query: &[f32], keys: &[&[f32]], values: &[&[f32]]) -> Vec<f32> {
-    let mut merged = Softmax { m: f32::NEG_INFINITY, l: 0.0, o: vec![0.0; query.len()] };
-    for (keys, values) in keys.chunks(CHUNK).zip(values.chunks(CHUNK)) {
-        merged = merged.merge(&attention_chunk(query, keys, values));
-    }
-    merged.o.iter().map(|o| o / merged.l).collect()
-}
-
-/// A softmax-weighted sum before its division: maximum, sum of weights, sum of weighted values.
-struct Softmax {
-    m: f32,
-    l: f32,
-    o: Vec<f32>,
-}
-
-impl Softmax {
-    /// Both sums brought to the greater maximum.
-    fn merge(&self, chunk: &Softmax) -> Softmax {
-        let m = max(self.m, chunk.m);
-        let (a, b) = (exp(self.m - m), exp(chunk.m - m));
-        let join = |own: f32, new: f32| new.mul_add(b, own * a);
-        let o = self.o.iter().zip(&chunk.o).map(|(own, new)| join(*own, *new)).collect();
-        Softmax { m, l: join(self.l, chunk.l), o }
-    }
-}
-
-/// One chunk: `keys` and `values` of its visible positions, at most [`CHUNK`] and at least one.
-fn attention_chunk(query: &[f32], keys: &[&[f32]], values: &[&[f32]]) -> Softmax {
-    let scale = attention_scale(u32::try_from(query.len()).unwrap_or(u32::MAX));
-    let mut scores = [f32::NEG_INFINITY; CHUNK];
-    for (score, key) in scores.iter_mut().zip(keys) {
-        *score = dot(key, query) * scale;
-    }
-    let m = lanes_then_tree(&scores, max);
-    let weights = scores.map(|s| exp(s - m));
-    let l = lanes_then_tree(&weights, |a, b| a + b);
-    let mut o = vec![0.0_f32; query.len()];
-    let invisible = vec![0.0; query.len()];
-    let all = values.iter().copied().chain(std::iter::repeat(invisible.as_slice()));
-    for (weight, value) in weights.iter().zip(all) {
-        for (o, v) in o.iter_mut().zip(value) {
-            *o = weight.mul_add(*v, *o);
-        }
-    }
-    Softmax { m, l, o }
-}
-
-/// Reduces a chunk: lane i mod 16 starts with its first element and takes the others in ascending
-/// order (the lane is the first operand), then the tree.
-fn lanes_then_tree(all: &[f32; CHUNK], op: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
-    let mut rows = all.as_chunks::<LANES>().0.iter();
-    let first = rows.next().copied().unwrap_or_default();
-    let lanes = rows.fold(first, |mut lanes, row| {
-        for (lane, x) in lanes.iter_mut().zip(row) {
-            *lane = op(*lane, *x);
-        }
-        lanes
-    });
-    tree(lanes, op)
 }

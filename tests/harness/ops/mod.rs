@@ -2,19 +2,20 @@
 //!
 //! Every function runs its kernel on the VIR interpreter with 4, 8 and 16 lanes and as machine code
 //! in one share and in two, holds the results to each other and to the definition in
-//! `compiler/src/numerics.rs`, bit by bit, and gives what they agree on. What a kernel does not
+//! `compiler/src/numerics/`, bit by bit, and gives what they agree on. What a kernel does not
 //! read holds garbage.
 
 use std::borrow::Cow;
 
+use deepthin::verify::compare::{elements, first_difference};
 use deepthin::verify::guard::{POISON, Placement};
 use deepthin_compiler::dequant::{dequantize_row, quantize_row, stored_groups};
-use deepthin_compiler::fir::{HeadShape, Role as Tensor};
+use deepthin_compiler::fir::Role as Tensor;
 use deepthin_compiler::format::{Activations, Format};
 use deepthin_compiler::interp::vir::run;
 use deepthin_compiler::lower::{
-    AttentionKernel, EmbedKernel, EpilogueKernel, KEY_BLOCK, LinearKernel, Lowered, Role, Segment,
-    lower_attention, lower_embed, lower_linear, padded_context, value_row_bytes, vector_bytes,
+    EmbedKernel, EpilogueKernel, LinearKernel, Lowered, Role, Segment, lower_embed, lower_linear,
+    vector_bytes,
 };
 use deepthin_compiler::numerics;
 use deepthin_compiler::pack::layout::{Layout, PANEL, TILE};
@@ -23,6 +24,12 @@ use deepthin_compiler::vir::verify;
 use deepthin_compiler::weights::{TensorBytes, WeightSource};
 
 use crate::jit::Compiled;
+
+mod append;
+mod attention;
+
+pub use append::{Append, Appended, rope};
+pub use attention::Attention;
 
 /// A matrix of weights as a file stores them.
 #[derive(Debug, Clone)]
@@ -127,11 +134,15 @@ struct After {
 }
 
 impl After {
-    fn floats(&self, is_wanted: impl Fn(&Role, &str) -> bool) -> Vec<f32> {
+    fn bytes(&self, is_wanted: impl Fn(&Role, &str) -> bool) -> &[u8] {
         let names = self.lowered.kernel.buffers.values().map(|buffer| buffer.name.as_str());
         let mut buffers = self.lowered.buffers.iter().zip(names).zip(&self.buffers);
         let found = buffers.find(|((role, name), _)| is_wanted(role, name));
-        let (_, bytes) = found.expect("a buffer of the kernel");
+        found.expect("a buffer of the kernel").1
+    }
+
+    fn floats(&self, is_wanted: impl Fn(&Role, &str) -> bool) -> Vec<f32> {
+        let bytes = self.bytes(is_wanted);
         bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
     }
 
@@ -175,10 +186,13 @@ fn everywhere(
     }
     let [first, others @ ..] = results;
     let others = others.iter().map(|after| &after.buffers).chain([&machine.buffers, &halves]);
+    let elems = elements(&kernel);
     for (engine, buffers) in others.enumerate() {
-        let all = first.buffers.iter().zip(buffers).zip(&first.lowered.buffers);
-        for ((expected, found), role) in all.filter(|(_, role)| !matches!(role, Role::Scratch(_))) {
-            assert!(same_words(expected, found), "{role:?} on engine {}", engine + 1);
+        let all = first.buffers.iter().zip(buffers).zip(first.lowered.buffers.iter().zip(&elems));
+        for ((expected, found), (role, elem)) in all {
+            let is_scratch = matches!(role, Role::Scratch(_));
+            let difference = first_difference(*elem, expected, found).filter(|_| !is_scratch);
+            assert_eq!(difference, None, "{role:?} on engine {}", engine + 1);
         }
     }
     first
@@ -302,50 +316,6 @@ pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
     output
 }
 
-/// One head turned by angles that are given as their cosines and then their sines. The key that
-/// is appended is the same.
-pub fn rope(x: &[f32], angles: &[f32]) -> Vec<f32> {
-    let head_dim = count(x.len());
-    let rotated = |role| Rows::Rope { role, heads: 1, head_dim };
-    let parts = [
-        rotated(Tensor::Query),
-        rotated(Tensor::Key),
-        Rows::Plain { role: Tensor::Value, rows: head_dim },
-    ];
-    let matrix = Matrix::identity(x.len(), x.len(), 0);
-    let roles = [Tensor::Query, Tensor::Key, Tensor::Value].map(|role| (role, &matrix));
-    let packed = panels(x.len(), &parts, &roles);
-    let units = parts.iter().map(|part| part.panels()).sum();
-    let context = 64;
-    let epilogue = EpilogueKernel::RopeAppend { heads: 1, kv_heads: 1, head_dim, context };
-    let kernel = LinearKernel { epilogue, ..linear(x.len(), 1, Format::F32, units) };
-    let position = 37_u32;
-    let place = [position / KEY_BLOCK, position % KEY_BLOCK];
-    let after = everywhere(
-        |lanes| lower_linear("rope", &LinearKernel { lanes, ..kernel.clone() }),
-        |role| match role {
-            Role::Input => Some(vectors(&[x])),
-            Role::RopeTable => Some(angles.iter().flat_map(|x| x.to_le_bytes()).collect()),
-            Role::Weights(_) => Some(packed.clone()),
-            _ => None,
-        },
-        units,
-        &place.map(i64::from),
-    );
-    let mut query = after.output();
-    query.truncate(x.len());
-    let keys = after.floats(|role, _| *role == Role::Keys);
-    let line = |d: usize| (place[0] as usize * x.len() + d) * KEY_BLOCK as usize;
-    let key: Vec<f32> = (0..x.len()).map(|d| keys[line(d) + place[1] as usize]).collect();
-    assert_defined(&key, &query);
-    let half = x.len() / 2;
-    let pairs =
-        (0..half).map(|i| numerics::rotate((x[i], x[i + half]), (angles[i], angles[i + half])));
-    let (low, high): (Vec<f32>, Vec<f32>) = pairs.unzip();
-    assert_defined(&query, &[low, high].concat());
-    query
-}
-
 /// The embedding of a token.
 pub fn embedding(table: &Matrix, token: usize) -> Vec<f32> {
     let rows = Rows::Plain { role: Tensor::TokenEmbedding, rows: count(table.rows.len()) };
@@ -365,89 +335,4 @@ pub fn embedding(table: &Matrix, token: usize) -> Vec<f32> {
     embedding.truncate(width);
     assert_defined(&embedding, &table.values()[token]);
     embedding
-}
-
-/// Attention of one token over a cache.
-#[derive(Debug, Clone)]
-pub struct Attention {
-    /// Heads.
-    pub shape: HeadShape,
-    /// Positions that the cache has room for.
-    pub context: u32,
-    /// The query heads side by side.
-    pub query: Vec<f32>,
-    /// Key heads side by side, of each position of the cache.
-    pub keys: Vec<Vec<f32>>,
-    /// Value heads side by side, as many.
-    pub values: Vec<Vec<f32>>,
-    /// Positions that the token sees, itself included: it stands at the last of them.
-    pub visible: usize,
-}
-
-impl Attention {
-    /// The output heads side by side.
-    pub fn run(&self) -> Vec<f32> {
-        let (shape, context) = (self.shape, self.context);
-        let (keys, values) = (self.key_cache(), self.value_cache());
-        let chunks = (count(self.visible) - 1) / deepthin_compiler::lower::CHUNK + 1;
-        let after = everywhere(
-            |lanes| lower_attention("attention", &AttentionKernel { lanes, shape, context }),
-            |role| match role {
-                Role::Input => Some(vectors(&[&self.query])),
-                Role::Keys => Some(keys.clone()),
-                Role::Values => Some(values.clone()),
-                _ => None,
-            },
-            shape.heads,
-            &[i64::from(count(self.visible)) - 1, chunks.into()],
-        );
-        let mut output = after.output();
-        output.truncate(self.query.len());
-        assert_defined(&output, &self.defined());
-        output
-    }
-
-    fn head_dim(&self) -> usize {
-        self.shape.head_dim as usize
-    }
-
-    fn key_cache(&self) -> Vec<u8> {
-        let (dim, line) = (self.head_dim(), KEY_BLOCK as usize);
-        let blocks = (padded_context(self.context) / KEY_BLOCK) as usize;
-        let mut cache = vec![POISON; self.shape.kv_heads as usize * blocks * dim * line * 4];
-        for (position, keys) in self.keys.iter().enumerate() {
-            for (i, key) in keys.iter().enumerate() {
-                let block = i / dim * blocks + position / line;
-                let at = ((block * dim + i % dim) * line + position % line) * 4;
-                cache[at..at + 4].copy_from_slice(&key.to_le_bytes());
-            }
-        }
-        cache
-    }
-
-    fn value_cache(&self) -> Vec<u8> {
-        let row = value_row_bytes(self.shape.kv_heads, self.shape.head_dim) as usize;
-        let mut cache = vec![POISON; padded_context(self.context) as usize * row];
-        for (values, row) in self.values.iter().zip(cache.chunks_mut(row)) {
-            for (value, word) in values.iter().zip(row.chunks_mut(4)) {
-                word.copy_from_slice(&value.to_le_bytes());
-            }
-        }
-        cache
-    }
-
-    fn defined(&self) -> Vec<f32> {
-        let (dim, group) = (self.head_dim(), (self.shape.heads / self.shape.kv_heads) as usize);
-        let heads = self.query.chunks(dim).enumerate().flat_map(|(head, query)| {
-            let at = head / group * dim;
-            let part = |all: &[Vec<f32>]| -> Vec<Vec<f32>> {
-                all[..self.visible].iter().map(|x| x[at..at + dim].to_vec()).collect()
-            };
-            let (keys, values) = (part(&self.keys), part(&self.values));
-            let keys: Vec<&[f32]> = keys.iter().map(Vec::as_slice).collect();
-            let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
-            numerics::attention(query, &keys, &values)
-        });
-        heads.collect()
-    }
 }

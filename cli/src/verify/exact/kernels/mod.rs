@@ -6,11 +6,12 @@
 
 use deepthin_compiler::format::Format;
 use deepthin_compiler::lower::{
-    AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, QuantizedRows, Role, Segment,
-    padded_context, value_row_bytes, vector_bytes,
+    EmbedKernel, EpilogueKernel, LinearKernel, QuantizedRows, Role, Segment, vector_bytes,
 };
 use deepthin_compiler::pack::layout::{Layout, PANEL, TILE};
 use deepthin_compiler::plan::Spec;
+
+mod cached;
 
 use super::packed::{self, Weight};
 use super::{bounds, formulas};
@@ -82,8 +83,12 @@ impl<'c> Call<'c> {
         floats(self.bytes_before(role))
     }
 
+    fn bytes_after(&self, role: Role) -> &'c [u8] {
+        self.number(role).and_then(|i| self.after.get(i)).copied().unwrap_or_default()
+    }
+
     fn after(&self, role: Role) -> Vec<f64> {
-        self.number(role).and_then(|i| self.after.get(i)).map_or(Vec::new(), |b| floats(b))
+        floats(self.bytes_after(role))
     }
 
     /// The working memory of a name.
@@ -157,8 +162,10 @@ impl<'c> Call<'c> {
             EpilogueKernel::Store => {}
             EpilogueKernel::Residual => self.residual(&products, rows),
             EpilogueKernel::Glu => self.glu(&products, rows / 2),
-            EpilogueKernel::RopeAppend { heads, kv_heads, head_dim, .. } => {
-                self.rope_append(&products, [heads, kv_heads, head_dim].map(|n| n as usize));
+            EpilogueKernel::RopeAppend { .. } => {
+                if let Some((shape, layout)) = kernel.epilogue.appends() {
+                    self.rope_append(&products, shape, layout);
+                }
             }
         }
     }
@@ -281,119 +288,6 @@ impl<'c> Call<'c> {
                     let exact = formulas::silu(*g) * up;
                     self.see("gated product", element, found, exact, bounds::glu(exact, *up));
                 }
-            }
-        }
-    }
-
-    /// Rotated queries and keys, and values as they are.
-    fn rope_append(&mut self, y: &[&[f64]], [heads, kv_heads, head_dim]: [usize; 3]) {
-        let [h, kv, d] = [heads, kv_heads, head_dim].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-        let units = (head_dim / 2).div_ceil(TILE as usize); // panels of a head
-        let out = self.after(Role::Output);
-        let keys = self.after(Role::Keys);
-        let blocks = padded_context(self.planned.context()) as usize / 16;
-        let table = self.before(Role::RopeTable);
-        let stride = vector_bytes(h * d) as usize / 4;
-        for (t, y) in y.iter().enumerate() {
-            let angles = table.get(t * head_dim..).unwrap_or_default();
-            for head in 0..heads {
-                let at = |i: usize| out.get(t * stride + head * head_dim + i).copied();
-                self.rotated("query", y, (head, head * units), head_dim, angles, at);
-            }
-            let position = self.place.position as usize + t;
-            for head in 0..kv_heads {
-                let at = |i: usize| {
-                    let block = (head * blocks + position / 16) * head_dim + i;
-                    keys.get(block * 16 + position % 16).copied()
-                };
-                let first = (heads + head) * units;
-                self.rotated("key", y, (head, first), head_dim, angles, at);
-            }
-        }
-        let rows = value_row_bytes(kv, d) as usize / 4;
-        let values = self.after(Role::ValueRows);
-        let first = (heads + kv_heads) * units * PANEL as usize;
-        for (values, y) in values.chunks_exact(rows.max(1)).zip(y) {
-            for i in 0..kv_heads * head_dim {
-                let panel = (first + i) / PANEL as usize;
-                let in_share = (self.share.0..self.share.1).contains(&panel);
-                if let Some((found, exact)) = values.get(i).zip(y.get(first + i))
-                    && in_share
-                {
-                    self.see("value", i, *found, *exact, 0.0);
-                }
-            }
-        }
-    }
-
-    /// One head: its number for messages, and its first panel.
-    fn rotated(
-        &mut self,
-        step: &str,
-        y: &[f64],
-        (head, first): (usize, usize),
-        head_dim: usize,
-        angles: &[f64],
-        found: impl Fn(usize) -> Option<f64>,
-    ) {
-        let (half, tile) = (head_dim / 2, TILE as usize);
-        for i in 0..half {
-            let panel = first + i / tile;
-            if !(self.share.0..self.share.1).contains(&panel) {
-                continue;
-            }
-            let at = panel * PANEL as usize + i % tile;
-            let [Some(a), Some(b)] = [at, at + tile].map(|at| y.get(at).copied()) else { continue };
-            let [Some(c), Some(s)] = [i, half + i].map(|i| angles.get(i).copied()) else {
-                continue;
-            };
-            let (r0, r1) = formulas::rotate((a, b), (c, s));
-            let elements = [(i, r0, [a * c, b * s]), (half + i, r1, [b * c, a * s])];
-            for (element, exact, products) in elements {
-                let found = found(element).unwrap_or(f64::NAN);
-                let element = head * head_dim + element;
-                self.see(step, element, found, exact, bounds::rotation(products));
-            }
-        }
-    }
-
-    fn attention(&mut self, kernel: &AttentionKernel) {
-        let shape = kernel.shape;
-        let [heads, kv_heads, head_dim] =
-            [shape.heads, shape.kv_heads, shape.head_dim].map(|n| n as usize);
-        let (q, out) = (self.before(Role::Input), self.after(Role::Output));
-        let (keys, values) = (self.before(Role::Keys), self.before(Role::Values));
-        let blocks = padded_context(kernel.context) as usize / 16;
-        let row = value_row_bytes(shape.kv_heads, shape.head_dim) as usize / 4;
-        let positions = 0..=self.place.position as usize;
-        for head in self.share.0..self.share.1 {
-            let kv = head / (heads / kv_heads.max(1)).max(1);
-            let key = |p: usize| {
-                let block = (kv * blocks + p / 16) * head_dim;
-                let at = |d| keys.get((block + d) * 16 + p % 16).copied().unwrap_or(f64::NAN);
-                (0..head_dim).map(at).collect::<Vec<f64>>()
-            };
-            let value = |p: usize| {
-                let value = values.get(p * row + kv * head_dim..).unwrap_or_default();
-                value.iter().copied().take(head_dim).collect::<Vec<f64>>()
-            };
-            let keys: Vec<Vec<f64>> = positions.clone().map(key).collect();
-            let values: Vec<Vec<f64>> = positions.clone().map(value).collect();
-            let query = q.get(head * head_dim..).unwrap_or_default();
-            let query = query.get(..head_dim).unwrap_or(query);
-            let relative = bounds::attention(query, &keys);
-            if relative > 0.1 {
-                continue; // first order in the errors, it is no bound any more
-            }
-            let weights = formulas::softmax(&formulas::scores(query, &keys));
-            let exact = formulas::weighted(&weights, &values, head_dim);
-            let sizes: Vec<Vec<f64>> =
-                values.iter().map(|v| v.iter().copied().map(f64::abs).collect()).collect();
-            let scale = formulas::weighted(&weights, &sizes, head_dim);
-            for (d, (exact, scale)) in exact.into_iter().zip(scale).enumerate() {
-                let element = head * head_dim + d;
-                let found = out.get(element).copied().unwrap_or(f64::NAN);
-                self.see("attention", element, found, exact, relative * scale + 1e-36);
             }
         }
     }

@@ -1,0 +1,88 @@
+//! Faults of KV caches: numbers kept otherwise than they are read.
+
+use super::Change::{To, With};
+use super::Entry;
+
+const APPEND: &str = "compiler/src/lower/append.rs";
+const QUANTIZE: &str = "compiler/src/lower/kv_codes.rs";
+const STAGE: &str = "compiler/src/lower/attention/stage.rs";
+const SCORES: &str = "compiler/src/lower/attention/scores.rs";
+const VALUES: &str = "compiler/src/lower/attention/values.rs";
+const IMAGE: &str = "compiler/src/plan/image.rs";
+const PLANNER: &str = "compiler/src/plan/planner.rs";
+
+pub(super) const FAULTS: &[Entry] = &[
+    (
+        "halves-read-as-finite",
+        STAGE,
+        "b.unary(UnaryOp::F16ToF32, loaded)",
+        To("b.unary(UnaryOp::FiniteF16ToF32, loaded)"),
+    ),
+    (
+        "half-of-a-nan-as-it-comes",
+        APPEND,
+        "b.select(is_nan, nan, half)",
+        To("{ let _ = (is_nan, nan); b.unary(UnaryOp::F32ToF16, x) }"),
+    ),
+    (
+        "scale-ties-not-to-even",
+        QUANTIZE,
+        "b.binary(BinaryOp::IAdd, bits, odd)",
+        To("{ let _ = odd; bits }"),
+    ),
+    (
+        "tiny-groups-have-codes",
+        QUANTIZE,
+        "b.select(is_tiny, zero, inverse)",
+        To("{ let _ = (is_tiny, zero); inverse }"),
+    ),
+    (
+        "special-groups-keep-a-scale",
+        QUANTIZE,
+        "b.select(is_finite, rounded, nan)",
+        To("{ let _ = nan; rounded }"),
+    ),
+    (
+        "magnitudes-keep-their-sign",
+        QUANTIZE,
+        "b.binary(BinaryOp::IAnd, bits, mask)",
+        To("{ let _ = mask; bits }"),
+    ),
+    ("scales-of-heads-overlap", APPEND, "i64::from(panel.units) * row", To("row")),
+    (
+        "group-without-its-low-half",
+        SCORES,
+        "self.over_dims(b, low, &zeros)",
+        To("self.over_dims(b, Dims { first: half + first, ..low }, &zeros)"),
+    ),
+    (
+        "value-scales-of-the-first-chunk",
+        VALUES,
+        ".plus(chunk, i64::from(CHUNK) * 2)",
+        With(".plus(chunk, if FAULT { 0 } else { i64::from(CHUNK) * 2 })"),
+    ),
+    (
+        "weights-of-the-first-group",
+        VALUES,
+        "Affine::constant(i64::from(group * CHUNK) * 4)",
+        To("Affine::constant(0)"),
+    ),
+    (
+        "values-staged-without-their-tail",
+        STAGE,
+        "lanes.min(head_dim - start)",
+        To("lanes.min(head_dim - start).min(2)"),
+    ),
+    (
+        "value-panels-run-on-over-heads",
+        IMAGE,
+        "Rows::Heads { role: v.role, heads: kv_heads, head_dim }",
+        To("Rows::Plain { role: v.role, rows: v.rows }"),
+    ),
+    (
+        "scales-of-values-over-those-of-keys",
+        PLANNER,
+        "cache().bytes() - cache().value_scale_bytes()",
+        To("cache().key_bytes() + cache().value_bytes()"),
+    ),
+];
