@@ -1,5 +1,6 @@
 //! One kernel in a header: its comment, the constants of its parameters, its prototype.
 
+use super::order::order;
 use super::{Header, buffers, count, paragraph};
 use crate::codegen::object::symbol;
 use crate::lower::{EpilogueKernel, LinearKernel};
@@ -105,7 +106,7 @@ impl<'a> Entry<'a> {
             }
             (tokens, _) => format!("For {tokens} tokens."),
         };
-        let order = "Sums run over ascending columns from +0, a fused multiply-add for each.";
+        let order = order(kernel);
         text + &paragraph(
             "",
             &format!(

@@ -9,6 +9,7 @@
 mod buffers;
 mod entry;
 mod opening;
+mod order;
 
 use crate::codegen::object::symbol;
 use crate::codegen::target::Target;

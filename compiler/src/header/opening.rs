@@ -150,7 +150,7 @@ packed matrix: panels of 32 rows, one behind the other; rows past the last are z
 ",
     );
     for format in formats {
-        text.push_str(&paragraph(&format!("      {format:7}"), &step(format)));
+        text.push_str(&paragraph(&format!("      {format:8}"), &step(format)));
     }
     text.push_str("\n    Panel p of a matrix holds its rows 32p .. 32p+15 in tile A, 32p+16 .. 32p+31 in tile B, but\n\n");
     if rotated {

@@ -105,14 +105,14 @@ pub enum PlanError {
         /// The function.
         func: String,
     },
-    /// Gate and up of different storage cannot share panels.
+    /// Gate and up of different storage or activations cannot share panels.
     #[error("function `{func}`: gate is {gate}, up is {up}; paired matrices need one format")]
     PairFormats {
         /// The function.
         func: String,
-        /// Storage of gate.
+        /// Storage of gate, and its activations where storage is the same.
         gate: String,
-        /// Storage of up.
+        /// The same of up.
         up: String,
     },
     /// Tiles, chunk or context that make no sense.

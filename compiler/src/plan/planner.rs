@@ -4,7 +4,7 @@ use super::arena::{self, Slots};
 use super::image::{Image, Tables, owner, segments};
 use super::kernels::{Kernels, Spec};
 use super::{Plan, PlanError, PlanOptions};
-use crate::fir::{Epilogue, Func, Graph, HeadShape, NormSpec, Op, ValueId, WeightId};
+use crate::fir::{Epilogue, Func, Graph, HeadShape, NormSpec, Op, ValueId, Weight, WeightId};
 use crate::lower::{
     AttentionKernel, CacheLayout, EmbedKernel, EpilogueKernel, LinearKernel, Role, vector_bytes,
 };
@@ -161,13 +161,14 @@ impl<'a> Planner<'a> {
     ) -> Result<Step, PlanError> {
         let func = site.func;
         if let (Epilogue::Glu { .. }, [gate, up]) = (epilogue, weights) {
-            let (gate, up) = (func.weights[*gate].format, func.weights[*up].format);
-            if gate != up {
-                return Err(PlanError::PairFormats {
-                    func: func.name.clone(),
-                    gate: gate.to_string(),
-                    up: up.to_string(),
-                });
+            let [gate, up] = [gate, up].map(|weight| func.weights[*weight]);
+            if (gate.format, gate.activations) != (up.format, up.activations) {
+                let said = |weight: Weight| match gate.format == up.format {
+                    true => format!("{} by {}", weight.format, weight.activations),
+                    false => weight.format.to_string(),
+                };
+                let (func, gate, up) = (func.name.clone(), said(gate), said(up));
+                return Err(PlanError::PairFormats { func, gate, up });
             }
         }
         let segments = segments(func, weights, epilogue);

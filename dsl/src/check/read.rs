@@ -3,6 +3,8 @@
 use crate::ast::{Entry, Ident, ModelDecl, Value, ValueKind};
 use crate::diagnostic::{Code, Problem, Span};
 use crate::model::{Activations, Group, KvStorage, TensorStorage};
+use crate::source::clipped;
+use crate::suggest::nearest_name;
 
 use super::draft::{Draft, SharingDraft, Slot};
 use super::values::{Reader, Taken};
@@ -183,11 +185,25 @@ impl<'s> Reader<'_, 's> {
         match taken.argument(words::GROUP.name) {
             None => taken.missing(),
             Some(Value { kind: ValueKind::Word("row"), span }) => Slot::Given(Group::Row, *span),
+            Some(Value { kind: ValueKind::Word(word), span }) => {
+                self.no_group(taken.form, word, *span);
+                Slot::Broken
+            }
             Some(value) => match self.count(value, words::GROUP) {
                 Slot::Given(size, span) => Slot::Given(Group::Of(size), span),
                 Slot::Broken | Slot::Absent => Slot::Broken,
             },
         }
+    }
+
+    /// A word that is no group of a form.
+    fn no_group(&mut self, form: Form, word: &str, span: Span) {
+        let known = words::said_otherwise(form.name, word).map(str::to_owned);
+        let near = nearest_name(word, &["row"]).map(|row| format!("did you mean `{row}`?"));
+        let example = || format!("for example `{}`", words::GROUP.example);
+        let message = format!("`group` takes a count or `row`, found `{}`", clipped(word));
+        let hint = known.or(near).unwrap_or_else(example);
+        self.report(Problem::new(Code::WrongValue, span, message).help(hint));
     }
 
     /// A value that is one of a few plain words.

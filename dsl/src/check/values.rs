@@ -68,13 +68,14 @@ impl<'s> Reader<'_, 's> {
         let here = synonym.filter(|s| known.contains(s)).or(nearest_name(name.text, known));
         let there = synonym.or(nearest_name(name.text, &elsewhere)).filter(|t| !known.contains(t));
         let home = HOMES.iter().find(|(key, _)| Some(*key) == there);
-        let hint = match (here, home) {
-            (Some(here), _) => format!("did you mean `{here}`?"),
-            (None, Some((key, home))) if *key == name.text => {
+        let hint = match (said_otherwise(place, name.text), here, home) {
+            (Some(known), ..) => known.to_owned(),
+            (None, Some(here), _) => format!("did you mean `{here}`?"),
+            (None, None, Some((key, home))) if *key == name.text => {
                 format!("`{key}` belongs in `{home}`")
             }
-            (None, Some((key, home))) => format!("did you mean `{key}`, of `{home}`?"),
-            (None, None) => listed,
+            (None, None, Some((key, home))) => format!("did you mean `{key}`, of `{home}`?"),
+            (None, None, None) => listed,
         };
         let message = format!("unknown {what} `{}` in `{place}`", clipped(name.text));
         self.report(Problem::new(Code::UnknownKey, name.span, message).help(hint));

@@ -146,14 +146,14 @@ pub(super) fn synonym(word: &str) -> Option<&'static str> {
     })
 }
 
-/// How to say what other descriptions of models call the value `word` of a key.
+/// How to say what other descriptions of models call the value `word` of a key, or an argument.
 pub(super) fn said_otherwise(key: &str, word: &str) -> Option<&'static str> {
     Some(match (key, word) {
         ("attention", "mha") => "multi-head attention is `gqa(heads: 9)`, without `kv_heads`",
-        ("q8" | "q6" | "q4", "min" | "minimum" | "symmetric") => {
-            "with a minimum for each group it is `q8m`, `q6m` or `q4m`"
-        }
         ("attention", "mqa") => "multi-query attention is `gqa(heads: 9, kv_heads: 1)`",
+        ("q8" | "q6" | "q4" | "q8m" | "q6m" | "q4m", "min" | "minimum" | "symmetric") => {
+            "`q8`, `q6` and `q4` are symmetric; with a minimum for each group: `q8m`, `q6m`, `q4m`"
+        }
         _ => return None,
     })
 }

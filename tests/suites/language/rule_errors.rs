@@ -176,6 +176,8 @@ fn storage_groups() {
             ("q4(group: 32)", "q6(group: rows)"),
             ("q4(group: 32)", "q6(group: 0)"),
             ("q4(group: 32)", "q4(group: 32, minimum: 1)"),
+            ("q4(group: 32)", "q6m(symmetric)"),
+            ("q4(group: 32)", "q6(group: tied)"),
             ("q4(group: 32)", "q4_0"),
             ("q4(group: 32)", "f32(3)"),
         ],
@@ -204,10 +206,10 @@ fn storage_groups() {
                   storage { blocks q5(group: 32)  embeddings q8(group: 32) }
                                    ^^
             help: did you mean `q8`?
-            error[D0011]: m.thin:13:32: `group` takes a count, found `rows`
+            error[D0011]: m.thin:13:32: `group` takes a count or `row`, found `rows`
                   storage { blocks q6(group: rows)  embeddings q8(group: 32) }
                                              ^^^^
-            help: for example `group: 32`
+            help: did you mean `row`?
             error[D0015]: m.thin:13:32: group `0` is out of range 1..=4_096
                   storage { blocks q6(group: 0)  embeddings q8(group: 32) }
                                              ^
@@ -215,7 +217,15 @@ fn storage_groups() {
             error[D0003]: m.thin:13:36: unknown argument `minimum` in `q4`
                   storage { blocks q4(group: 32, minimum: 1)  embeddings q8(group: 32) }
                                                  ^^^^^^^
-            help: `q4` takes `group`
+            help: `q8`, `q6` and `q4` are symmetric; with a minimum for each group: `q8m`, `q6m`, `q4m`
+            error[D0011]: m.thin:13:26: `group` takes a count or `row`, found `symmetric`
+                  storage { blocks q6m(symmetric)  embeddings q8(group: 32) }
+                                       ^^^^^^^^^
+            help: `q8`, `q6` and `q4` are symmetric; with a minimum for each group: `q8m`, `q6m`, `q4m`
+            error[D0011]: m.thin:13:32: `group` takes a count or `row`, found `tied`
+                  storage { blocks q6(group: tied)  embeddings q8(group: 32) }
+                                             ^^^^
+            help: for example `group: 32`
             error[D0011]: m.thin:13:22: `blocks` takes `f32`, `f16`, `bf16`, `q8(group: 32)`, `q6(group: 64)`, `q4(group: 32)`, `q8m(group: 32)`, `q6m(group: 64)` or `q4m(group: 32)`, found `q4_0`
                   storage { blocks q4_0  embeddings q8(group: 32) }
                                    ^^^^

@@ -273,6 +273,20 @@ fn gate_and_up_of_two_formats_are_refused() {
         .assert_eq(&refused(&graph, &options(70)));
 }
 
+/// They are one product, and its input is quantized in one way.
+#[test]
+fn gate_and_up_of_two_activations_are_refused() {
+    let mut text = fused(&graphs::tiny()).to_string();
+    for (role, group) in [("ffn_gate", "32"), ("ffn_up", "row")] {
+        let weight = format!("{role} q4g32[64, 32]");
+        assert!(text.contains(&weight));
+        text = text.replace(&weight, &format!("{weight} q8({group})"));
+    }
+    let graph = parse(&text).unwrap();
+    assert_eq!(verify_fused(&graph), Ok(()));
+    expect!["function `block0`: gate is q4g32 by q8(32), up is q4g32 by q8(row); paired matrices need one format"].assert_eq(&refused(&graph, &options(70)));
+}
+
 #[test]
 fn options_that_make_no_sense_are_refused() {
     let graph = fused(&graphs::tiny());
