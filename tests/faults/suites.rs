@@ -28,6 +28,7 @@ const LEFT_OUT: [&str; 13] = [
 const NEAR: &[(&str, &[&str])] = &[
     ("lowering", &["kernels::", "engines::"]),
     ("packing", &["pack::", "engines::"]),
+    ("codes", &["codes::", "quantized::", "pack::", "numerics::", "fir::", "engines::"]),
     ("codegen", &["vir::", "kernels::", "codegen::"]),
     ("fusion", &["fir::", "fir_interp::"]),
     ("planning", &["plan::", "engines::"]),

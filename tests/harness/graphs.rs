@@ -6,7 +6,8 @@ use deepthin_dsl::model::{Activations, Block, Group, KvStorage, Sharing, Storage
 
 pub use deepthin::verify::models::described_formats as formats;
 
-/// Two stored blocks, each applied twice: grouped queries, both quantized formats, tied.
+/// Two stored blocks, each applied twice: grouped queries, codes of 4 and of 8 bits by activations
+/// of f32, tied.
 pub fn tiny() -> Model {
     Model {
         name: "tiny".to_owned(),
@@ -31,6 +32,12 @@ pub fn tiny() -> Model {
             activations: Some(Activations::F32),
         },
     }
+}
+
+/// The same with the activations that its storage asks for: codes are multiplied with codes.
+pub fn quantized() -> Model {
+    let tiny = tiny();
+    Model { storage: Storage { activations: None, ..tiny.storage }, ..tiny }
 }
 
 /// The model's graph in plain ops.

@@ -7,7 +7,7 @@ use deepthin_compiler::fir::{
 };
 use deepthin_compiler::format::Format;
 use deepthin_dsl::Model;
-use deepthin_dsl::model::{Group, Sharing, TensorStorage};
+use deepthin_dsl::model::{Activations, Group, Sharing, TensorStorage};
 use deepthin_tests::graphs::{self, built, fused};
 use deepthin_tests::project::{Source, sources};
 use deepthin_tests::{graphtest, models};
@@ -167,6 +167,44 @@ fn formats_are_told_by_tensor() {
         .assert_eq(&said(formats.set(Some(0), Role::FfnNorm, Format::F16)));
 }
 
+/// Codes are multiplied with codes where nothing is said: in groups of 64, or of 32 where these
+/// do not divide the columns; what is said holds for matrices of codes, and no others.
+#[test]
+fn activations_follow_the_storage() {
+    let (of, row) = (|size| Some(Group::Of(size)), Some(Group::Row));
+    let q8 = |group| Some(Activations::Q8 { group });
+    for (said, columns, expected) in [
+        (None, 192, "q8(64)"),
+        (None, 96, "q8(32)"),
+        (q8(None), 128, "q8(64)"),
+        (q8(None), 32, "q8(32)"),
+        (q8(of(96)), 192, "q8(96)"),
+        (q8(row), 96, "q8(row)"),
+        (Some(Activations::F32), 192, "f32"),
+    ] {
+        let mut model = Model { width: columns, ..graphs::tiny() };
+        model.block.head_dim = columns / 4;
+        model.block.ffn_hidden = columns;
+        model.storage.activations = said;
+        let mut formats = graphs::formats(&model);
+        formats.set(Some(1), Role::FfnDown, Format::Bf16).unwrap();
+        let graph = build(&model, &formats).unwrap();
+        for func in graph.funcs() {
+            for weight in func.weights.values() {
+                let has_codes = weight.format.codes().is_some();
+                let expected = if has_codes { expected } else { "f32" };
+                assert_eq!(
+                    weight.activations.to_string(),
+                    expected,
+                    "{} {}",
+                    func.name,
+                    weight.role
+                );
+            }
+        }
+    }
+}
+
 #[track_caller]
 fn check_refused(change: impl Fn(&mut Model, &mut Formats), expected: &Expect) {
     let mut model = graphs::tiny();
@@ -186,6 +224,31 @@ fn models_that_make_no_graph_are_refused() {
         |model, _| model.block.ffn_hidden = 48,
         &expect![
             "`block 0 ffn_down` has rows of 48 elements, which q4g32 cannot cut into groups of 32: choose f16, bf16 or f32 for it"
+        ],
+    );
+    check_refused(
+        |model, _| model.storage.activations = Some(Activations::Q8 { group: Some(Group::Of(64)) }),
+        &expect![
+            "`block 0 query` has rows of 32 elements, which cannot be multiplied with q8(group: 64) activations: choose groups that divide them, or f32"
+        ],
+    );
+    check_refused(
+        |model, _| {
+            model.storage.activations = Some(Activations::Q8 { group: Some(Group::Of(48)) });
+        },
+        &expect![
+            "`block 0 query` has rows of 32 elements, which cannot be multiplied with q8(group: 48) activations: choose groups that divide them, or f32"
+        ],
+    );
+    // A sum over a whole row of more than 65,536 columns may pass 32 bits.
+    check_refused(
+        |model, formats| {
+            model.block.ffn_hidden = 65_568;
+            formats.set(Some(0), Role::FfnDown, "q8row".parse().unwrap()).unwrap();
+            model.storage.activations = Some(Activations::Q8 { group: Some(Group::Row) });
+        },
+        &expect![
+            "`block 0 ffn_down` has rows of 65568 elements, which cannot be multiplied with q8(group: row) activations: choose groups that divide them, or f32"
         ],
     );
     check_refused(
@@ -269,6 +332,24 @@ fn parse_errors_name_their_place() {
     check_parse_error(
         &with("schedule", "sch\u{e9}dule"),
         &expect!["46:1: found `sch`, expected `schedule`"],
+    );
+    let multiplied = |by: &str| with("query q4g32[32, 32]", &format!("query q4g32[32, 32] {by}"));
+    check_parse_error(
+        &multiplied("q8(48)"),
+        &expect!["11:31: found a group of 48, expected 32, 64, 96, 192 or `row`"],
+    );
+    check_parse_error(
+        &multiplied("q8(rows)"),
+        &expect!["11:31: found `rows`, expected a whole number"],
+    );
+    check_parse_error(&multiplied("q8"), &expect!["12:3: found `w2`, expected `(`"]);
+    check_parse_error(
+        &multiplied("q4(32)"),
+        &expect!["11:28: found an op of one result, expected one of 0"],
+    );
+    check_parse_error(
+        &with("q4g32[32, 32]", "q4g48[32, 32]"),
+        &expect!["11:14: found `q4g48`, expected a format such as `q8_0`"],
     );
     check_parse_error(
         &format!("{text} graph"),

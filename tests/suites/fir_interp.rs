@@ -1,5 +1,6 @@
 //! The FIR interpreter: what may not change a bit, and how far it is from the formulas in f64.
 
+use deepthin::verify::random::random_model;
 use deepthin_compiler::fir::passes::PASSES;
 use deepthin_compiler::fir::{Graph, Role, build, fuse};
 use deepthin_compiler::format::Format;
@@ -7,7 +8,7 @@ use deepthin_compiler::interp::fir::FirInterp;
 use deepthin_compiler::weights::{RandomWeights, WeightSource};
 use deepthin_dsl::Model;
 use deepthin_dsl::model::{Activations, KvStorage, Sharing, Storage};
-use deepthin_tests::engine::assert_same;
+use deepthin_tests::engine::{assert_same, has_quantized_activations};
 use deepthin_tests::graphs::{self, built};
 use deepthin_tests::models;
 use deepthin_tests::reference::Reference;
@@ -76,6 +77,32 @@ proptest! {
         let tokens = tokens(&model, 6);
         assert_near(&model, &graph, &weights, &tokens);
     }
+}
+
+/// Products of codes with codes are as coarse as codes are: their figure is calibrated too.
+#[test]
+fn logits_of_quantized_activations_are_near_the_formulas() {
+    let (mut quantized, mut greatest) = (0, 0.0_f64);
+    for seed in 0..80 {
+        let mut model = random_model(seed).unwrap().model;
+        model.storage.activations = None;
+        let graph = built(&model);
+        if model.width > 200 || !has_quantized_activations(&graph) {
+            continue;
+        }
+        let weights = RandomWeights::new(&graph, seed);
+        let tokens = tokens(&model, 6);
+        let expected = Reference::new(&model, &weights).logits(&tokens);
+        let found = logits(&graph, &weights, &tokens);
+        for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+            greatest = greatest.max((f64::from(*found) - expected).abs());
+        }
+        quantized += 1;
+    }
+    assert!(quantized >= 20, "{quantized} models of codes");
+    // 0.15 was met.
+    assert!(greatest <= 0.5, "{greatest}");
+    assert!(greatest > 1e-3, "{greatest}: codes are coarser than f32");
 }
 
 /// Compares with the reference: `specs/numerics.md` gives the figure for small random models.

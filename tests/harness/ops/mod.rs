@@ -50,6 +50,11 @@ impl Matrix {
         Matrix { format, rows: values.iter().map(row).collect() }
     }
 
+    /// The matrix of these stored rows.
+    pub fn stored(format: Format, rows: Vec<Vec<u8>>) -> Self {
+        Matrix { format, rows }
+    }
+
     /// The matrix that leaves a vector as it is, with `rows` rows of `columns`, from column `first`.
     pub fn identity(rows: usize, columns: usize, first: usize) -> Self {
         let row = |row| (0..columns).map(|k| f32::from(k == first + row)).collect();
@@ -69,13 +74,6 @@ impl Matrix {
     #[must_use]
     pub fn with_rows(&self, rows: &[usize]) -> Self {
         Matrix { format: self.format, rows: rows.iter().map(|i| self.rows[*i].clone()).collect() }
-    }
-
-    /// The same matrix with the stored bytes of a row changed.
-    #[must_use]
-    pub fn with_bytes(mut self, row: usize, change: impl FnOnce(&mut [u8])) -> Self {
-        change(&mut self.rows[row]);
-        self
     }
 
     fn columns(&self) -> usize {

@@ -1,6 +1,6 @@
 //! `deepthin import` and `completions`: what they print can be used as it is.
 
-use deepthin_dsl::model::Sharing;
+use deepthin_dsl::model::{Group, Sharing, TensorStorage};
 use deepthin_tests::gguf_model;
 
 use super::{Folder, assert_fails, ended, stdout};
@@ -23,6 +23,39 @@ fn an_imported_description_is_the_file_s_model() {
     assert!(text.contains("// ignored: general.license = \"a\\nb\"\n"), "{text}");
     assert!(text.contains("// read by the tokenizer: tokenizer.ggml.model, "), "{text}");
     assert!(!text.contains("ignored: llama."), "{text}");
+}
+
+/// Codes of a file are said as the storage of our own that is nearest, and that it is not the same
+/// stands beside it; plain storage is the file's to the bit.
+#[test]
+fn codes_of_a_file_are_said_by_the_nearest_storage() {
+    let folder = Folder::new();
+    let codes = |bits, minimum| TensorStorage::Codes { bits, group: Group::Of(32), minimum };
+    let note = |class: &str, format: &str| {
+        format!(
+            "// {class} are stored as {format}, which a description cannot say; with --weights the \
+             file's storage holds\n"
+        )
+    };
+    let cases = [
+        (codes(4, false), "q4_0", codes(8, false), "q8_0"),
+        (codes(4, true), "q4_1", TensorStorage::F16, ""),
+        (TensorStorage::Bf16, "", codes(4, false), "q4_0"),
+        (TensorStorage::F32, "", TensorStorage::F32, ""),
+    ];
+    for (blocks, blocks_said, embeddings, embeddings_said) in cases {
+        let mut model = gguf_model::model();
+        (model.storage.blocks, model.storage.embeddings) = (blocks, embeddings);
+        let file = folder.file("m.gguf", gguf_model::writer(&model, 1).build().bytes);
+        let text = stdout(&["import", &file]);
+        let storage = deepthin_dsl::parse(&text, "imported.thin").unwrap()[0].storage;
+        assert_eq!((storage.blocks, storage.embeddings), (blocks, embeddings));
+        assert_eq!(storage.activations, None, "what the codes ask for");
+        for (class, said) in [("blocks", blocks_said), ("embeddings", embeddings_said)] {
+            assert_eq!(text.contains(&format!("// {class} are stored as")), !said.is_empty());
+            assert!(said.is_empty() || text.contains(&note(class, said)), "{text}");
+        }
+    }
 }
 
 #[test]

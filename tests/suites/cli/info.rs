@@ -1,5 +1,6 @@
 //! `deepthin info`: counts and bytes of models with and without weights.
 
+use deepthin_tests::gguf_model;
 use serde_json::Value;
 
 use super::{Folder, assert_fails, ended, example, stdout};
@@ -57,6 +58,37 @@ fn the_page_tells_what_each_format_of_the_cache_takes() {
     assert!(page.contains("; KV cache q8; "), "{page}");
     let sizes = "KV cache 12,240 bytes a token (f16 23,040, f32 46,080), ";
     assert!(page.contains(sizes) && page.contains("  attention_kv8_9q3kv_64"), "{page}");
+}
+
+/// The page and its numbers say what is stored, and what it is multiplied with.
+#[test]
+fn storage_and_activations_are_told() {
+    let folder = Folder::new();
+    let told = |storage: &str, words: &[&str]| -> (Value, String) {
+        let mut model = gguf_model::model();
+        model.storage.activations = None;
+        let text = deepthin_dsl::print(&model);
+        let from = text.find("storage {").unwrap();
+        let path = folder.file("m.thin", format!("{}storage {{ {storage} }}\n}}\n", &text[..from]));
+        let page = stdout(&[&["info", &path][..], words].concat());
+        let json = stdout(&[&["info", &path, "--json"][..], words].concat());
+        let json: Value = serde_json::from_str(&json).unwrap();
+        (json["storage"].clone(), page)
+    };
+    let (json, page) = told("blocks q6m(row)  embeddings q4(32)", &[]);
+    assert_eq!(json["blocks"], serde_json::json!({ "q6rowm": 14 }));
+    assert_eq!((&json["embeddings"], &json["head"]), (&"q4g32".into(), &"q4g32".into()));
+    assert_eq!(json["activations"], "q8(32) and q8(64)", "down has 64 columns");
+    let line = "block matrices 14 q6rowm; embeddings q4g32; head q4g32; KV cache f16; activations \
+                q8(32) and q8(64)";
+    assert!(page.contains(line), "{page}");
+    let (json, _) = told("blocks q8(32)  embeddings f16  activations q8(row)", &[]);
+    assert_eq!(json["activations"], "f32 and q8(row)");
+    let (json, _) =
+        told("blocks q8(32)  embeddings q8  activations q8(row)", &["--activations", "f32"]);
+    assert_eq!(json["activations"], "f32");
+    let (json, _) = told("blocks bf16  embeddings f16", &[]);
+    assert_eq!(json["activations"], "f32");
 }
 
 /// What no kernel can address is told with the number that one can.

@@ -3,27 +3,42 @@
 use std::sync::Arc;
 
 use deepthin_dsl::Model;
-use deepthin_dsl::model::KvStorage;
+use deepthin_dsl::model::{KvStorage, Storage};
 use deepthin_runtime::session::{RunError, Session};
 use deepthin_tests::cases::cases;
 use deepthin_tests::engine::{Engine, Fir, Jit, Subject, Vir, assert_same, feed};
 use deepthin_tests::{graphs, models};
 use proptest::prelude::*;
 
-/// The tiny model with random weights.
+/// The tiny model on quantized activations, with random weights.
 fn tiny(context: u32) -> Subject {
-    tiny_with(KvStorage::F32, context)
+    let [.., last] = variants();
+    drawn(&last, context)
 }
 
-/// The same with a cache of another format.
-fn tiny_with(kv: KvStorage, context: u32) -> Subject {
-    let mut model = graphs::tiny();
-    model.storage.kv_cache = kv;
-    Subject::random(&model, &graphs::formats(&model), context, 7)
+fn drawn(model: &Model, context: u32) -> Subject {
+    Subject::random(model, &graphs::formats(model), context, 7)
 }
 
-/// What caches may keep.
-const CACHES: [KvStorage; 3] = [KvStorage::F32, KvStorage::F16, KvStorage::Q8];
+/// The tiny model on either kind of activations, with each cache.
+fn variants() -> [Model; 4] {
+    let with = |model: Model, kv_cache| {
+        let storage = Storage { kv_cache, ..model.storage };
+        Model { storage, ..model }
+    };
+    [
+        with(graphs::tiny(), KvStorage::F32),
+        with(graphs::tiny(), KvStorage::Q8),
+        with(graphs::quantized(), KvStorage::F32),
+        with(graphs::quantized(), KvStorage::F16),
+    ]
+}
+
+/// What a failure says of a variant.
+fn told(model: &Model) -> String {
+    let Storage { kv_cache, activations, .. } = model.storage;
+    format!("a cache of {kv_cache}, activations {activations:?}")
+}
 
 /// What every engine must give.
 fn expected(subject: &Subject, tokens: &[u32]) -> Vec<Vec<f32>> {
@@ -44,13 +59,13 @@ fn prefill_is_decode_however_cut() {
         &[2, 126, 1, 21],
         &[7, 5, 3],
     ];
-    for kv in CACHES {
-        let subject = tiny_with(kv, 150);
+    for model in variants() {
+        let subject = drawn(&model, 150);
         let tokens = subject.tokens(150);
         let expected = expected(&subject, &tokens);
         for (pieces, threads) in cuts.into_iter().flat_map(|cut| [(cut, 1), (cut, 2)]) {
             let found = Jit { threads }.logits(&subject, &tokens, pieces);
-            let what = format!("{kv}, {threads} threads, pieces {pieces:?}");
+            let what = format!("{}, {threads} threads, pieces {pieces:?}", told(&model));
             assert_same(&expected, &found, &what);
         }
     }
@@ -58,26 +73,27 @@ fn prefill_is_decode_however_cut() {
 
 #[test]
 fn the_interpreter_crosses_chunks_too() {
-    for kv in CACHES {
-        let subject = tiny_with(kv, 68);
+    for model in variants() {
+        let subject = drawn(&model, 68);
         let tokens = subject.tokens(68);
         let expected = expected(&subject, &tokens);
         for (lanes, pieces) in [(4, &[68][..]), (8, &[62, 1]), (16, &[3, 60, 5])] {
             let found = Vir { lanes }.logits(&subject, &tokens, pieces);
-            assert_same(&expected, &found, &format!("{kv}, {lanes} lanes, pieces {pieces:?}"));
+            let what = format!("{}, {lanes} lanes, pieces {pieces:?}", told(&model));
+            assert_same(&expected, &found, &what);
         }
     }
 }
 
 #[test]
 fn threads_change_nothing() {
-    for kv in CACHES {
-        let subject = tiny_with(kv, 100);
+    for model in variants() {
+        let subject = drawn(&model, 100);
         let tokens = subject.tokens(70);
         let expected = expected(&subject, &tokens);
         for threads in [1, 2, 3, 5, 8] {
             let found = Jit { threads }.logits(&subject, &tokens, &[66, 1]);
-            assert_same(&expected, &found, &format!("{kv}, {threads} threads"));
+            assert_same(&expected, &found, &format!("{}, {threads} threads", told(&model)));
         }
     }
 }
@@ -198,9 +214,8 @@ fn sessions_of_one_program_do_not_disturb_each_other() {
 /// An untouched mapping holds zeros, and a used one anything: nothing may depend on it.
 #[test]
 fn a_used_session_is_as_good_as_a_new_one() {
-    for kv in CACHES {
-        let mut model = Model { vocab: 50, ..graphs::tiny() };
-        model.storage.kv_cache = kv;
+    for model in variants() {
+        let model = Model { vocab: 50, ..model };
         used_again(&Subject::random(&model, &graphs::formats(&model), 90, 5));
     }
 }

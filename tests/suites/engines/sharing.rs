@@ -26,7 +26,7 @@ fn engines_agree_on_every_sharing_scheme() {
     ];
     let mut all = Vec::new();
     for sharing in schemes {
-        let model = Model { sharing, ..graphs::tiny() };
+        let model = Model { sharing, ..graphs::quantized() };
         let subject = Subject::random(&model, &graphs::formats(&model), 20, 3);
         all.push(check(&subject, &subject.tokens(5), &[4, 1]));
     }
@@ -43,8 +43,8 @@ fn block_bytes(lowered: &Lowered) -> u64 {
 
 #[test]
 fn shared_blocks_are_the_same_blocks_written_out_and_stored_once() {
-    let shared = Model { sharing: Sharing::Immediate(2), ..graphs::tiny() };
-    let written = Model { depth: 4, sharing: Sharing::None, ..graphs::tiny() };
+    let shared = Model { sharing: Sharing::Immediate(2), ..graphs::quantized() };
+    let written = Model { depth: 4, sharing: Sharing::None, ..graphs::quantized() };
     let drawn = build(&shared, &graphs::formats(&shared)).unwrap();
     let shared = Subject::random(&shared, &graphs::formats(&shared), 90, 3);
     let written = Subject::new(&written, &graphs::formats(&written), 90, |_| Redirected {
@@ -66,8 +66,8 @@ fn shared_blocks_are_the_same_blocks_written_out_and_stored_once() {
 
 #[test]
 fn a_tied_head_is_an_untied_copy_stored_once() {
-    let tied = graphs::tiny();
-    let untied = Model { tied: false, ..graphs::tiny() };
+    let tied = graphs::quantized();
+    let untied = Model { tied: false, ..graphs::quantized() };
     let drawn = build(&tied, &graphs::formats(&tied)).unwrap();
     let tied = Subject::random(&tied, &graphs::formats(&tied), 20, 3);
     let untied = Subject::new(&untied, &graphs::formats(&untied), 20, |_| Redirected {

@@ -161,7 +161,7 @@ fn run_files_on_aarch64() {
 /// Whole models: sessions of this process call kernels of the other machine.
 #[test]
 fn models_on_aarch64() {
-    let tiny = graphs::tiny();
+    let tiny = graphs::quantized();
     let tiny = Subject::random(&tiny, &graphs::formats(&tiny), 70, 1);
     for machine in Machine::aarch64() {
         for subject in planned::models().iter().chain([&tiny]) {

@@ -10,7 +10,7 @@ use deepthin_compiler::fir::{Formats, Role as Tensor};
 use deepthin_compiler::format::Format;
 use deepthin_compiler::pipeline::{Lowered, constants};
 use deepthin_dsl::Model;
-use deepthin_dsl::model::{Block, KvStorage, Sharing, Storage};
+use deepthin_dsl::model::{Activations, Block, Group, KvStorage, Sharing, Storage};
 use deepthin_tests::engine::Subject;
 use deepthin_tests::graphs;
 use deepthin_tests::guard::{POISON, Placement};
@@ -85,16 +85,34 @@ pub(super) fn models() -> Vec<Subject> {
     };
     let ragged = model(37, 27, [3, 1, 6], 21);
     let grained = model(70, 64, [2, 1, 48], 96);
-    let subject = |model: &Model, (format, kv)| {
-        let storage = Storage { kv_cache: kv, ..model.storage };
+    let whole = model(40, 192, [4, 2, 48], 192);
+    let subject = |model: &Model, format, kv_cache, activations| {
+        let storage = Storage { kv_cache, activations, ..model.storage };
         let model = Model { storage, ..model.clone() };
         Subject::random(&model, &Formats::uniform(1, format, format), 70, 11)
     };
     let caches = [KvStorage::F32, KvStorage::F16, KvStorage::Q8];
-    let floats = [Format::F32, Format::F16, Format::Bf16].into_iter().zip(caches);
-    let quantized = [Format::Q8_0, Format::Q4_0, Format::Q4_1].into_iter().zip(caches);
-    let floats = floats.map(|of| subject(&ragged, of));
-    floats.chain(quantized.map(|of| subject(&grained, of))).collect()
+    let f32 = Some(Activations::F32);
+    let q8 = |group| Some(Activations::Q8 { group: Some(group) });
+    let own = |name: &str| name.parse::<Format>().unwrap();
+    let mut all = Vec::new();
+    for (format, kv) in [Format::F32, Format::F16, Format::Bf16].into_iter().zip(caches) {
+        all.push(subject(&ragged, format, kv, f32));
+    }
+    for (format, kv) in [Format::Q8_0, Format::Q4_0, Format::Q4_1].into_iter().zip(caches) {
+        all.push(subject(&grained, format, kv, f32));
+        all.push(subject(&grained, format, kv, None));
+    }
+    // Pieces of 32 where groups of 64 meet groups of 96, of a whole row, and of all between.
+    all.extend([
+        subject(&grained, own("q6g32m"), KvStorage::F16, f32),
+        subject(&grained, own("q4row"), KvStorage::F16, q8(Group::Row)),
+        subject(&whole, own("q6g64"), KvStorage::Q8, q8(Group::Of(96))),
+        subject(&whole, own("q8g96m"), KvStorage::Q8, q8(Group::Of(192))),
+        subject(&whole, own("q6g192"), KvStorage::F16, q8(Group::Row)),
+        subject(&whole, own("q4g192m"), KvStorage::F16, q8(Group::Of(64))),
+    ]);
+    all
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Properties of kernels and of whole models, each a test of its own; specs/testing.md lists them.
 
 mod attention;
+mod codes;
 mod embedding;
 mod kv;
 mod linear;

@@ -134,8 +134,15 @@ fn a_factor_of_two_moves_from_a_gain_to_the_next_matrices() {
 /// Rows of the vocabulary that no token of the text has.
 #[test]
 fn more_rows_of_the_vocabulary_leave_the_other_logits_alone() {
-    for (tied, format) in [(true, Format::Q8_0), (true, Format::F16), (false, Format::Q4_0)] {
-        let model = Model { tied, vocab: 37, ..graphs::tiny() };
+    let (f32, codes) = (graphs::tiny(), graphs::quantized());
+    for (tied, format, model) in [
+        (true, Format::Q8_0, &f32),
+        (true, Format::Q8_0, &codes),
+        (true, Format::F16, &codes),
+        (false, Format::Q4_0, &f32),
+        (false, Format::Q4_0, &codes),
+    ] {
+        let model = Model { tied, vocab: 37, ..model.clone() };
         let wider = Model { vocab: 101, ..model.clone() };
         let formats = Formats::uniform(2, Format::Q4_1, format);
         // The stream of a tensor gives the same first rows, however many follow.

@@ -111,7 +111,7 @@ fn see_format(seen: &mut Seen, kind: &str, format: Format) {
 #[test]
 fn every_format_is_met_in_every_kind_of_kernel() {
     let mut seen = Seen::default();
-    for lowered in first(12 * MODELS).filter_map(|generated| lowered(&generated)) {
+    for lowered in first(30 * MODELS).filter_map(|generated| lowered(&generated)) {
         for kernel in &lowered.plan.kernels {
             match &kernel.spec {
                 Spec::Embed(embed) => see_format(&mut seen, "embed", embed.format),

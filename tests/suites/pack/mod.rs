@@ -1,5 +1,7 @@
 //! Packing: every weight is found where the layout says, nothing is between, nothing is lost.
 
+mod panels;
+
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
