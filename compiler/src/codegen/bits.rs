@@ -60,6 +60,7 @@ impl PossibleBits {
                 | Inst::Load { .. }
                 | Inst::Splat { .. }
                 | Inst::Store { .. }
+                | Inst::Prefetch { .. }
                 | Inst::Unary { .. }
                 | Inst::Fma { .. }
                 | Inst::Dot4 { .. }

@@ -150,6 +150,8 @@ impl<M: Memory + ?Sized> Machine<'_, M> {
                     self.write(at, *elem, i * stride, lane)?;
                 }
             }
+            // Time is not interpreted.
+            Inst::Prefetch { .. } => {}
             Inst::Unary { dst, op, src } => self.map(*dst, [*src], |[x]| unary(*op, x)),
             Inst::Binary { dst, op, lhs, rhs } => {
                 self.map(*dst, [*lhs, *rhs], |[a, b]| binary(*op, a, b));

@@ -3,7 +3,7 @@
 use super::codes::{self, Count, Numbers, widened};
 use super::product::{Group, Product};
 use crate::format::{Bits, Codes, Scale};
-use crate::pack::layout::{BLOCK_COLUMNS, PANEL};
+use crate::pack::layout::{BLOCK_COLUMNS, PANEL, TILE};
 use crate::vir::{Affine, Bound, Builder, Elem, IndexId, ValueId};
 use std::ops::Range;
 
@@ -83,6 +83,9 @@ impl Product {
         let mut unpack = |byte: u32, vector: usize, slot: u32| {
             let at = self.step(panel, step).offset(i64::from(byte));
             let at = group.looped(at, |rows| rows * 2);
+            if vector == 0 {
+                self.ask_ahead(b, &at);
+            }
             let half = b.load(Elem::U16, self.weights, at);
             let scale = widened(b, codes.scale == Scale::Bf16, half);
             let place = scale_place(b.lanes(), vector, slot);
@@ -145,7 +148,11 @@ impl Product {
         let start = place.block.along(start, self.layout.block_bytes());
         let start = group.looped(start, |rows| self.layout.code(rows, 0));
         codes::lines(b, bits, Count::Index(place.unit), |b, at| {
-            b.load(Elem::I32, self.weights, start.clone().sum(&at))
+            let at = start.clone().sum(&at);
+            if row.is_multiple_of(TILE) {
+                self.ask_ahead(b, &at);
+            }
+            b.load(Elem::I32, self.weights, at)
         })
     }
 }

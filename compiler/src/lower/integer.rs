@@ -178,7 +178,11 @@ impl Integer<'_> {
         let start = start.offset(i64::from(layout.code(row, 0)));
         let start = self.group.looped(start, |rows| layout.code(rows, 0));
         codes::lines(b, self.codes.bits, Count::Of(unit), |b, at| {
-            b.load(Elem::I32, *weights, start.clone().sum(&at))
+            let at = start.clone().sum(&at);
+            if row.is_multiple_of(TILE) {
+                self.product.ask_ahead(b, &at);
+            }
+            b.load(Elem::I32, *weights, at)
         })
     }
 
@@ -201,8 +205,8 @@ impl Integer<'_> {
         let sums_of_x = if self.codes.minimum { splats(Param::ScaledSum) } else { Vec::new() };
         for (i, v) in vectors.clone().enumerate() {
             let row = self.group.rows[v];
-            let scale = self.half(b, piece, layout.scale(row));
-            let minimum = self.codes.minimum.then(|| self.half(b, piece, layout.minimum(row)));
+            let scale = self.half(b, piece, row, layout.scale(row));
+            let minimum = self.codes.minimum.then(|| self.half(b, piece, row, layout.minimum(row)));
             for (token, dx) in scales.iter().enumerate() {
                 let dot = b.unary(UnaryOp::I32ToF32, dots[token * vectors.len() + i]);
                 let scale = b.fmul(scale, *dx);
@@ -215,10 +219,13 @@ impl Integer<'_> {
         }
     }
 
-    /// The scales or minima of a row vector as f32.
-    fn half(&self, b: &mut Builder, piece: Piece, byte: u32) -> ValueId {
+    /// The scales or minima, from `byte` of the step on, of the vector of rows from `row` on, as f32.
+    fn half(&self, b: &mut Builder, piece: Piece, row: u32, byte: u32) -> ValueId {
         let at = self.product.step(piece.panel, piece.step).offset(i64::from(byte));
         let at = self.group.looped(at, |rows| rows * 2);
+        if row == 0 {
+            self.product.ask_ahead(b, &at);
+        }
         let half = b.load(Elem::U16, self.product.weights, at);
         widened(b, self.codes.scale == Scale::Bf16, half)
     }

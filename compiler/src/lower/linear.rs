@@ -76,6 +76,8 @@ pub struct LinearKernel {
     pub segments: Vec<Segment>,
     /// After the product.
     pub epilogue: EpilogueKernel,
+    /// How many bytes ahead of their use lines of weights are asked for; 0 where none are.
+    pub prefetch: u32,
 }
 
 impl LinearKernel {
@@ -191,7 +193,8 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
         let layout = Layout { format: segment.format, columns: kernel.columns };
         let quantized = kernel.quantized_input(segment);
         let quantized = quantized.and_then(|(number, _)| quantized_inputs.get(number).copied());
-        let product = Product { weights, layout, x, quantized, tokens, scales, y };
+        let prefetch = kernel.prefetch;
+        let product = Product { weights, layout, x, quantized, tokens, scales, y, prefetch };
         let (begin, end) = window(range, first, segment.panels);
         product.emit(&mut parts.b, begin, end, first);
         first += segment.panels;

@@ -9,7 +9,7 @@ use super::codes::widened;
 use super::norm::Rows;
 use super::quantize::QuantizedRows;
 use crate::format::Format;
-use crate::pack::layout::{Layout, PANEL, TILE};
+use crate::pack::layout::{LINE, Layout, PANEL, TILE};
 use crate::vir::{Affine, Bound, BufferId, Builder, Elem, IndexId, ValueId};
 
 /// Independent chains that hide the latency of a fused multiply-add.
@@ -33,6 +33,8 @@ pub(super) struct Product {
     pub(super) scales: BufferId,
     /// Results: 32 elements for each panel, one row for each token.
     pub(super) y: Rows,
+    /// How many bytes ahead lines of weights are asked for; 0 for none.
+    pub(super) prefetch: u32,
 }
 
 /// A group of row vectors inside a panel: their first rows, relative to loop variables.
@@ -147,12 +149,24 @@ impl Product {
             if let Some(i) = block {
                 at = at.plus(i, i64::from(UNROLL) * i64::from(bytes));
             }
+            if (row * element).is_multiple_of(LINE) {
+                self.ask_ahead(b, &at);
+            }
             weights.push(self.plain_weight(b, at));
         }
         self.accumulate(b, &weights, sums, |p, token| {
             let at = p.x.at(token, k);
             block.map_or(at.clone(), |i| at.plus(i, i64::from(UNROLL) * 4))
         });
+    }
+
+    /// Asks for the line that lies ahead of the one at `at`. To be called once for each line, where
+    /// it is read: requests in bursts are dropped. Past the end of a thread's share lies that of
+    /// the next thread, or the next matrix.
+    pub(super) fn ask_ahead(&self, b: &mut Builder, at: &Affine) {
+        if self.prefetch > 0 {
+            b.prefetch(self.weights, at.clone().offset(i64::from(self.prefetch)));
+        }
     }
 
     fn plain_weight(&self, b: &mut Builder, at: Affine) -> ValueId {

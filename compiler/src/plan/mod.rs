@@ -32,12 +32,16 @@ pub struct PlanOptions {
     pub chunk: u32,
     /// Token tiles of linear kernels, falling, the last 1.
     pub tiles: Vec<u32>,
+    /// How many bytes ahead of their use weights are asked for where a token is by itself; 0 for
+    /// none.
+    pub prefetch: u32,
 }
 
 impl PlanOptions {
-    /// The usual plan: chunks of 64 tokens, tiles of 4 and 1.
+    /// The usual plan: chunks of 64 tokens, tiles of 4 and 1, nothing asked for ahead.
     pub fn new(lanes: u32, context: u32) -> Self {
-        PlanOptions { lanes, context, chunk: 64.min(context.max(1)), tiles: vec![4, 1] }
+        let chunk = 64.min(context.max(1));
+        PlanOptions { lanes, context, chunk, tiles: vec![4, 1], prefetch: 0 }
     }
 }
 

@@ -221,6 +221,8 @@ impl<'a> Planner<'a> {
                     norm: norm.map(|n| n.eps),
                     segments: kinds.clone(),
                     epilogue,
+                    // More tokens than one read the same lines several times.
+                    prefetch: if tokens == 1 { self.options.prefetch } else { 0 },
                 };
                 (tokens, Spec::Linear(kernel))
             })

@@ -165,6 +165,11 @@ impl Builder {
         self.push(Inst::Store { src, elem, at: Address { buffer, offset }, stride, count });
     }
 
+    /// Asks for the cache line of a byte, which may lie outside the buffer.
+    pub fn prefetch(&mut self, buffer: BufferId, offset: Affine) {
+        self.push(Inst::Prefetch { at: Address { buffer, offset } });
+    }
+
     /// `op(src)`.
     pub fn unary(&mut self, op: UnaryOp, src: ValueId) -> ValueId {
         let dst = self.value(op.result_ty());

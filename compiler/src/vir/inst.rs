@@ -110,6 +110,12 @@ pub enum Inst {
         /// Lanes stored, 1 to the lane count.
         count: u32,
     },
+    /// Asks for the cache line of a byte that will be read soon. A hint: it changes nothing and
+    /// never faults, so that the place may lie outside the buffer.
+    Prefetch {
+        /// The byte.
+        at: Address,
+    },
     /// `dst = op(src)`.
     Unary {
         /// Result.
@@ -212,7 +218,7 @@ pub enum Inst {
 }
 
 impl Inst {
-    /// The element and the address of an access to memory.
+    /// The element and the address of an access to memory; a prefetch is none.
     pub const fn access(&self) -> Option<(Elem, &Address)> {
         match self {
             Inst::Load { elem, at, .. }
@@ -221,6 +227,7 @@ impl Inst {
             Inst::Const { .. }
             | Inst::Iota { .. }
             | Inst::Index { .. }
+            | Inst::Prefetch { .. }
             | Inst::Unary { .. }
             | Inst::Binary { .. }
             | Inst::Shift { .. }
@@ -247,6 +254,7 @@ impl Inst {
             Inst::Load { .. } => "load",
             Inst::Splat { .. } => "splat",
             Inst::Store { .. } => "store",
+            Inst::Prefetch { .. } => "prefetch",
             Inst::Unary { op, .. } => op.name(),
             Inst::Binary { op, .. } => op.name(),
             Inst::Shift { op, .. } => op.name(),

@@ -97,7 +97,7 @@ impl Generator<'_> {
     }
 
     fn step(&mut self, b: &mut Builder, depth: u32) {
-        let made = match self.choices.below(20) {
+        let made = match self.choices.below(21) {
             0 => self.constant(b),
             1 => (b.iota(), Ty::I32),
             2 => (self.index(b), Ty::I32),
@@ -131,6 +131,7 @@ impl Generator<'_> {
                 let src = self.value(op.ty());
                 (b.reduce(op, src), op.ty())
             }
+            19 => return self.prefetch(b),
             _ if depth < DEPTH => return self.repeat(b, depth),
             _ => self.constant(b),
         };
@@ -163,12 +164,24 @@ impl Generator<'_> {
     }
 
     fn index(&mut self, b: &mut Builder) -> ValueId {
+        let index = self.affine();
+        b.index(index)
+    }
+
+    /// Any place: most lie outside the buffer.
+    fn prefetch(&mut self, b: &mut Builder) {
+        let buffer = self.buffer(|_| true);
+        let offset = self.affine();
+        b.prefetch(buffer.id, offset);
+    }
+
+    fn affine(&mut self) -> Affine {
         let mut affine = Affine::constant(self.choices.within(-1_000_000, 1_000_000));
         for _ in 0..self.choices.below(3) {
             let (index, ..) = self.choices.pick(&self.indices);
             affine = affine.plus(index, self.choices.within(-1000, 1000));
         }
-        b.index(affine)
+        affine
     }
 
     fn unary(&mut self, b: &mut Builder) -> (ValueId, Ty) {

@@ -92,6 +92,7 @@ fn mutate_inst(inst: &mut Inst, choices: &mut Choices) {
         Inst::Const { .. }
         | Inst::Iota { .. }
         | Inst::Index { .. }
+        | Inst::Prefetch { .. }
         | Inst::Unary { .. }
         | Inst::Binary { .. }
         | Inst::Shift { .. }

@@ -35,6 +35,7 @@ fn rewritten(body: &[Inst], kernel: &mut Kernel) -> Vec<Inst> {
             | Inst::Load { .. }
             | Inst::Splat { .. }
             | Inst::Store { .. }
+            | Inst::Prefetch { .. }
             | Inst::Unary { .. }
             | Inst::Binary { .. }
             | Inst::Shift { .. }

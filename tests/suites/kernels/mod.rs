@@ -4,6 +4,7 @@ mod dot;
 mod emulated;
 mod exp;
 mod planned;
+mod prefetch;
 
 use std::sync::Arc;
 

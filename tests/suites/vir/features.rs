@@ -136,7 +136,11 @@ impl Features {
 
 /// The words of all instructions.
 pub(super) fn instructions() -> impl Iterator<Item = &'static str> {
-    ["const", "iota", "index", "load", "splat", "store", "fma", "dot4", "select", "loop"]
+    let plain = [
+        "const", "iota", "index", "load", "splat", "store", "prefetch", "fma", "dot4", "select",
+        "loop",
+    ];
+    plain
         .into_iter()
         .chain(UnaryOp::ALL.iter().map(|op| op.name()))
         .chain(BinaryOp::ALL.iter().map(|op| op.name()))

@@ -31,6 +31,8 @@ impl<'k> Emitter<'k, '_> {
             Inst::Store { src, elem, at, stride, count } => {
                 self.store(*src, *elem, at, *stride, *count);
             }
+            // Cranelift has no instruction for it, and a load in its place may fault.
+            Inst::Prefetch { .. } => {}
             Inst::Unary { dst, op, src } => {
                 let value = self.unary(*op, *src);
                 self.set(*dst, value);

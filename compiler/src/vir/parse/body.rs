@@ -15,6 +15,8 @@ impl Parser<'_> {
                 body.push(self.definition()?);
             } else if self.text.take("store")? {
                 body.push(self.store()?);
+            } else if self.text.take("prefetch")? {
+                body.push(Inst::Prefetch { at: self.address()? });
             } else if self.text.take("loop")? {
                 if depth == MAX_TEXT_DEPTH {
                     return self

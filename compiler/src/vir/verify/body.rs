@@ -54,6 +54,14 @@ impl<'k> Verifier<'k> {
                 }
                 self.check_access(at, *elem, *stride, *count);
             }
+            Inst::Prefetch { at } => {
+                // Wherever it lies: no access, so no bounds.
+                self.range_of(&at.offset);
+                let is_known = self.kernel.buffers.get(at.buffer).is_some();
+                self.require(is_known, Rule::BufferDeclared, || {
+                    format!("there is no {}", at.buffer)
+                });
+            }
             Inst::Unary { dst, op, src } => {
                 self.operand(*src, op.operand_ty());
                 self.define_as(*dst, op.result_ty());

@@ -1,0 +1,112 @@
+//! Lines that product kernels ask for ahead: those they read, no other, and none twice.
+
+use std::collections::BTreeMap;
+
+use deepthin_compiler::format::{Activations, Format, Group};
+use deepthin_compiler::lower::{EpilogueKernel, LinearKernel, Segment, lower_linear};
+use deepthin_compiler::pack::layout::{LINE, Layout};
+use deepthin_compiler::vir::{Affine, Bound, BufferId, Inst, Kernel};
+
+const PANELS: u32 = 3;
+const COLUMNS: u32 = 192;
+const DISTANCE: u32 = 8192;
+
+/// Lines of one buffer that a run loads, and places that it asks for, with how often.
+#[derive(Default)]
+struct Touched {
+    loaded: BTreeMap<i64, u32>,
+    asked: BTreeMap<i64, u32>,
+}
+
+/// Runs the loops of `body`.
+fn walk(body: &[Inst], of: BufferId, indices: &mut [i64], touched: &mut Touched) {
+    let value = |affine: &Affine, indices: &[i64]| -> i64 {
+        let terms = affine.terms.iter();
+        affine.base + terms.map(|(index, factor)| indices[index.0 as usize] * factor).sum::<i64>()
+    };
+    for inst in body {
+        match inst {
+            Inst::Load { at, .. } if at.buffer == of => {
+                let line = value(&at.offset, indices) / i64::from(LINE);
+                *touched.loaded.entry(line).or_default() += 1;
+            }
+            Inst::Prefetch { at } => {
+                assert_eq!(at.buffer, of);
+                *touched.asked.entry(value(&at.offset, indices)).or_default() += 1;
+            }
+            Inst::Loop { var, begin, end, body, .. } => {
+                let [begin, end] = [begin, end].map(|bound| match bound {
+                    Bound::Const(value) => i64::from(*value),
+                    Bound::Scalar(index) => indices[index.0 as usize],
+                    Bound::Clamp { scalar, minus, lo, hi } => (indices[scalar.0 as usize]
+                        - value(minus, indices))
+                    .clamp(i64::from(*lo), i64::from(*hi)),
+                });
+                for i in begin..end {
+                    indices[var.0 as usize] = i;
+                    walk(body, of, indices, touched);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a call for the panels `begin..end` touches of the weights.
+fn touched(kernel: &Kernel, begin: i64, end: i64) -> Touched {
+    let mut indices = vec![0; kernel.indices.len()];
+    indices[0] = begin;
+    indices[1] = end;
+    let (weights, _) = kernel.buffers.iter().find(|(_, buffer)| buffer.name == "w0").unwrap();
+    let mut all = Touched::default();
+    walk(&kernel.body, weights, &mut indices, &mut all);
+    all
+}
+
+fn kernel(format: Format, activations: Activations, lanes: u32, prefetch: u32) -> Kernel {
+    let kernel = LinearKernel {
+        lanes,
+        tokens: 1,
+        columns: COLUMNS,
+        norm: None,
+        segments: vec![Segment { format, activations, panels: PANELS }],
+        epilogue: EpilogueKernel::Store,
+        prefetch,
+    };
+    lower_linear("product", &kernel).kernel
+}
+
+#[test]
+fn every_line_of_a_share_is_asked_for_once() {
+    for format in Format::ALL {
+        for activations in [Activations::F32, Activations::Q8(Group::Of192)] {
+            if activations != Activations::F32 && format.codes().is_none() {
+                continue;
+            }
+            for lanes in [4, 8, 16] {
+                let touched = touched(&kernel(format, activations, lanes, DISTANCE), 1, 3);
+                let what = format!("{format} by {activations}, {lanes} lanes");
+                let line = i64::from(LINE);
+                let ahead = |at: &i64| (at - i64::from(DISTANCE)) / line;
+                assert!(touched.asked.keys().all(|at| at % line == 0), "{what}: at a line's start");
+                let asked: Vec<i64> = touched.asked.keys().map(ahead).collect();
+                assert_eq!(asked, touched.loaded.keys().copied().collect::<Vec<_>>(), "{what}");
+                let panel =
+                    i64::try_from(Layout { format, columns: COLUMNS }.panel_bytes()).unwrap();
+                let all: Vec<i64> = (panel / line..3 * panel / line).collect();
+                assert_eq!(asked, all, "{what}: the lines of panels 1 and 2");
+                // A scale is read for each piece.
+                let most = if format.codes().is_some() { COLUMNS / 32 } else { 1 };
+                assert!(touched.asked.values().all(|times| *times <= most), "{what}");
+                let often = touched.asked.values().filter(|times| **times > 1).count();
+                assert!(often * 4 < all.len(), "{what}: {often} of {} lines", all.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_asked_for_without_a_distance() {
+    let format = "q4g32m".parse().unwrap();
+    assert!(touched(&kernel(format, Activations::F32, 16, 0), 0, 3).asked.is_empty());
+}
