@@ -47,6 +47,7 @@
 //! | [`distribution`] | logits as probabilities |
 //! | [`mod@perplexity`] | how well a model predicts a text |
 //! | [`mod@bench`] | tokens a second beside the machine's state, in rounds; other engines too |
+//! | [`mod@profile`] | where a token's time goes, kernel by kernel |
 //! | [`hw`] | what the machine gives: caches, read rates, arithmetic |
 //! | [`info`] | parameters, bytes, operations and kernels of a model |
 //! | [`verify`] | kernels of this machine against the interpreter that defines them |
@@ -74,6 +75,7 @@ pub mod info;
 pub mod memory;
 pub mod packed;
 pub mod perplexity;
+pub mod profile;
 pub mod quantize;
 pub mod source;
 pub mod verify;

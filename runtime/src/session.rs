@@ -9,7 +9,8 @@
 use crate::memory::{OutOfMemory, Region};
 use crate::program::{Base, InvalidProgram, Operand, Program, ScalarSource, Split, Step, Variant};
 use crate::threads::{Pool, ThreadError, Worker};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Most parameters of either kind that a kernel may have.
@@ -128,6 +129,15 @@ pub struct Session {
     memory: Regions,
     pool: Pool,
     position: u32,
+}
+
+/// The times of one step of a pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepTime {
+    /// From the step's begin to the end of the barrier behind it, on the caller's thread.
+    pub whole: Duration,
+    /// In kernels, on each thread.
+    pub kernels: Vec<Duration>,
 }
 
 /// The memory of a session.
@@ -253,6 +263,19 @@ impl Session {
         Ok(())
     }
 
+    /// Appends one token and returns the times of the steps of body and head. Looking at the clock
+    /// takes some 50 ns a step.
+    pub fn feed_timed(&mut self, token: u32) -> Result<Vec<StepTime>, RunError> {
+        let tokens = [token];
+        self.admit(&tokens)?;
+        let program = Arc::clone(&self.program);
+        let pass = Pass { tokens: &tokens, position: self.position, first: 0, end: 1 };
+        let mut times = self.walk_timed(&program.body, pass);
+        times.extend(self.walk_timed(&program.head, pass));
+        self.position += 1;
+        Ok(times)
+    }
+
     /// Shows a vector of the arena for each token of a chunk.
     fn show(
         &mut self,
@@ -332,6 +355,36 @@ impl Session {
                 worker.barrier();
             }
         });
+    }
+
+    /// Runs steps on all threads, with a look at the clock around each.
+    fn walk_timed(&mut self, steps: &[Step], pass: Pass<'_>) -> Vec<StepTime> {
+        let (program, memory) = (&self.program, &self.memory);
+        let threads = self.pool.threads();
+        let spans: Vec<Mutex<Vec<[Duration; 2]>>> =
+            (0..threads).map(|_| Mutex::new(Vec::with_capacity(steps.len()))).collect();
+        self.pool.run(&|worker: &Worker<'_>| {
+            let Some(own) = spans.get(worker.thread) else { return };
+            let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+            worker.barrier(); // all are awake
+            for step in steps {
+                let begin = Instant::now();
+                run_step(program, memory, step, pass, worker);
+                let computed = begin.elapsed();
+                worker.barrier();
+                own.push([begin.elapsed(), computed]);
+            }
+        });
+        let spans: Vec<Vec<[Duration; 2]>> = spans
+            .into_iter()
+            .map(|spans| spans.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .collect();
+        let time = |step: usize| {
+            let mut of = spans.iter().filter_map(|spans| spans.get(step).copied());
+            let kernels = of.clone().map(|[_, computed]| computed).collect();
+            StepTime { whole: of.next().map_or(Duration::ZERO, |[whole, _]| whole), kernels }
+        };
+        (0..steps.len()).map(time).collect()
     }
 
     /// Names the place where the computation of `token` first leaves the finite numbers: the

@@ -8,7 +8,7 @@ use deepthin::bench::probe::READ_BYTES;
 use deepthin::bench::test::Test;
 use deepthin::engine::RunOptions;
 
-use super::model::{Activations, Isa, KvFormat, SourceArgs, seed};
+use super::model::{Activations, Isa, KvFormat, ModelArgs, SourceArgs, seed};
 use super::output::OutputArgs;
 
 /// Heading of the options that make variants, and of those about peers, in help texts.
@@ -229,6 +229,50 @@ fn pair(text: &str) -> Result<(u32, u32), String> {
     let number = |text: &str| text.parse::<u32>().ok().filter(|n| (1..=1 << 20).contains(n));
     let numbers = text.split_once(',').and_then(|(p, n)| number(p).zip(number(n)));
     numbers.ok_or_else(|| format!("expected two numbers from 1 to {}, as in 512,128", 1 << 20))
+}
+
+/// Tell where a token's time goes: each kernel's time, bytes and waiting
+///
+/// Generates tokens of drawn ids with a look at the clock around each step, on each thread. Of a
+/// kernel's steps in a token the median is told: their time with the barriers behind them, how much
+/// of it a thread waits for others, and the rate at which weights, keys and values are read.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  deepthin profile smollm2-135m
+  deepthin profile model.gguf -d 1024 -n 200 -t 1 -o json")]
+pub(crate) struct ProfileArgs {
+    /// Which model, and how it is to run.
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// Number of tokens to time
+    #[arg(short = 'n', long, value_name = "N", default_value = "64",
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(crate) generate: u32,
+
+    /// Tokens in the KV cache before the first
+    #[arg(short, long, value_name = "N", default_value = "0",
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=1 << 20))]
+    pub(crate) depth: u32,
+
+    /// MiB to read for the machine's read rate; 0 leaves it out
+    #[arg(long, value_name = "MIB", default_value_t = READ_BYTES >> 20,
+          allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(..=1 << 16))]
+    pub(crate) probe: u64,
+
+    /// How the figures are printed.
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+impl ProfileArgs {
+    /// How the model is to run: with no more room than the tokens take, where nothing else is said.
+    pub(crate) fn options(&self) -> RunOptions {
+        let options = self.model.options();
+        let positions = self.depth.saturating_add(self.generate);
+        RunOptions { context: options.context.or(Some(positions)), ..options }
+    }
 }
 
 /// Measure the machine: caches, read rates, arithmetic, barriers

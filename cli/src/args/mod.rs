@@ -19,7 +19,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use deepthin::catalog;
 
-use self::bench::{BenchArgs, HwArgs};
+use self::bench::{BenchArgs, HwArgs, ProfileArgs};
 use self::compile::CompileArgs;
 use self::language::{CheckArgs, FmtArgs};
 use self::quantize::QuantizeArgs;
@@ -75,6 +75,7 @@ pub(crate) enum Command {
     Compile(CompileArgs),
     Quantize(QuantizeArgs),
     Bench(BenchArgs),
+    Profile(ProfileArgs),
     Hw(HwArgs),
     Verify(VerifyArgs),
     Fetch(FetchArgs),

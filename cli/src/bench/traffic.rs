@@ -20,7 +20,7 @@ use deepthin_compiler::plan::{Plan, PlannedKernel, Spec};
 use deepthin_runtime::program::{Base, Step};
 
 /// The bytes that a token reads.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Traffic {
     /// Weights and constant tables.
     pub weights: f64,
@@ -31,21 +31,31 @@ pub struct Traffic {
 impl Traffic {
     /// The traffic of a plan's steps.
     pub fn of(plan: &Plan) -> Traffic {
-        let mut traffic = Traffic { weights: 0.0, position: 0.0 };
-        let positions = f64::from(padded_context(plan.options.context).max(1));
-        for step in plan.body.iter().chain(&plan.head) {
-            // One token is computed by the kernel of the least tile.
-            let kernel = step.variants.last().and_then(|last| plan.kernels.get(last.kernel));
-            let Some(kernel) = kernel else { continue };
-            let rows = match &kernel.spec {
-                Spec::Embed(embed) => f64::from(panels(embed.vocab) * PANEL),
-                Spec::Linear(_) | Spec::Attention(_) => 1.0,
-            };
-            traffic.weights +=
-                (bytes(step, kernel, Base::Image) + bytes(step, kernel, Base::Tables)) / rows;
-            if matches!(kernel.spec, Spec::Attention(_)) {
-                traffic.position += bytes(step, kernel, Base::Kv) / positions;
-            }
+        let steps = plan.body.iter().chain(&plan.head);
+        steps.map(|step| Traffic::of_step(plan, step)).fold(Traffic::default(), Traffic::plus)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Traffic) -> Traffic {
+        Traffic { weights: self.weights + other.weights, position: self.position + other.position }
+    }
+
+    /// The traffic of one step of a plan.
+    pub fn of_step(plan: &Plan, step: &Step) -> Traffic {
+        let mut traffic = Traffic::default();
+        // One token is computed by the kernel of the least tile.
+        let kernel = step.variants.last().and_then(|last| plan.kernels.get(last.kernel));
+        let Some(kernel) = kernel else { return traffic };
+        let rows = match &kernel.spec {
+            Spec::Embed(embed) => f64::from(panels(embed.vocab) * PANEL),
+            Spec::Linear(_) | Spec::Attention(_) => 1.0,
+        };
+        traffic.weights =
+            (bytes(step, kernel, Base::Image) + bytes(step, kernel, Base::Tables)) / rows;
+        if matches!(kernel.spec, Spec::Attention(_)) {
+            let positions = f64::from(padded_context(plan.options.context).max(1));
+            traffic.position = bytes(step, kernel, Base::Kv) / positions;
         }
         traffic
     }

@@ -13,6 +13,7 @@ mod info;
 mod input;
 mod logits;
 mod perplexity;
+mod profile;
 mod quantize;
 mod run;
 pub(crate) mod template;
@@ -36,6 +37,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Compile(args) => compile::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Hw(args) => hw::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Fetch(args) => fetch::run(&args),

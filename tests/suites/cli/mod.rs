@@ -15,6 +15,7 @@ mod logits;
 mod output;
 mod packed;
 mod peers;
+mod profile;
 mod refusals;
 mod run;
 mod suggestions;

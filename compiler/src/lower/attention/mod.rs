@@ -51,7 +51,7 @@ struct Attention {
     q: BufferId,
     keys: BufferId,
     values: BufferId,
-    /// Scales of keys and of values, and the weights of a head times the latter: [groups][64].
+    /// Scales of keys and of values, and the weights of a head times the latter, `[groups][64]`.
     scales: Option<Scales>,
     out: BufferId,
     /// Scores, then weights, of the chunk's 64 positions, for each head of the group.
