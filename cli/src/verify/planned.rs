@@ -231,7 +231,7 @@ impl Planned<'_> {
     /// Whether a buffer comes to the kernel with contents that matter.
     fn is_read(&self, role: Role) -> bool {
         match (role, self.spec) {
-            (Role::Scratch(_) | Role::ValueRows, _)
+            (Role::Scratch(_) | Role::ValueRows | Role::Ahead(_), _)
             | (Role::Keys | Role::KeyScales | Role::ValueScales, Spec::Linear(_)) => false,
             (Role::Output, Spec::Linear(k)) => k.epilogue == EpilogueKernel::Residual,
             (Role::Output, Spec::Embed(_) | Spec::Attention(_)) => false,

@@ -9,7 +9,7 @@ use super::quantize::QuantizedRows;
 use super::{KEY_BLOCK, Lowered, Parts, Role, vector_bytes};
 use crate::fir::HeadShape;
 use crate::format::{Activations, Format, Group, KvFormat};
-use crate::pack::layout::{Layout, PANEL, TILE, panels};
+use crate::pack::layout::{LINE, Layout, PANEL, TILE, panels};
 use crate::vir::{Affine, Bound, BufferId, IndexId};
 use deepthin_runtime::program::{Quotient, ScalarSource};
 
@@ -76,8 +76,9 @@ pub struct LinearKernel {
     pub segments: Vec<Segment>,
     /// After the product.
     pub epilogue: EpilogueKernel,
-    /// How many bytes ahead of their use lines of weights are asked for; 0 where none are.
-    pub prefetch: u32,
+    /// Whether there is a place to ask for lines of, beside each packed matrix: one for each that
+    /// is read, where a token is by itself.
+    pub asks_ahead: bool,
 }
 
 impl LinearKernel {
@@ -149,6 +150,13 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
     let input = vector(&mut parts, "x", Role::Input, kernel.columns, tokens);
     let weights: Vec<BufferId> =
         (0..kernel.segments.len()).map(|i| weight_buffer(&mut parts, kernel, i)).collect();
+    let ahead: Vec<Option<BufferId>> = (0..kernel.segments.len())
+        .map(|i| {
+            let name = format!("ahead{i}");
+            let asks = kernel.asks_ahead;
+            asks.then(|| parts.buffer(&name, Role::Ahead(i), LINE)).filter(|_| tokens == 1)
+        })
+        .collect();
     let gain = kernel.norm.map(|eps| {
         let gain = parts.buffer("gain", Role::Gain, vector_bytes(kernel.columns));
         let bytes = vector_bytes(kernel.columns);
@@ -189,12 +197,11 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
         rows.emit(&mut parts.b, x, tokens);
     }
     let mut first = 0;
-    for (segment, weights) in kernel.segments.iter().zip(weights) {
+    for ((segment, weights), ahead) in kernel.segments.iter().zip(weights).zip(ahead) {
         let layout = Layout { format: segment.format, columns: kernel.columns };
         let quantized = kernel.quantized_input(segment);
         let quantized = quantized.and_then(|(number, _)| quantized_inputs.get(number).copied());
-        let prefetch = kernel.prefetch;
-        let product = Product { weights, layout, x, quantized, tokens, scales, y, prefetch };
+        let product = Product { weights, ahead, layout, x, quantized, tokens, scales, y };
         let (begin, end) = window(range, first, segment.panels);
         product.emit(&mut parts.b, begin, end, first);
         first += segment.panels;

@@ -55,6 +55,9 @@ pub enum Role {
     Output,
     /// Packed matrix number i.
     Weights(usize),
+    /// Where lines are asked for while packed matrix number i is read, line by line: never read
+    /// here, and what lies there matters to no result.
+    Ahead(usize),
     /// Gain of the norm.
     Gain,
     /// Working memory of the thread, of this many bytes.
@@ -92,9 +95,12 @@ impl Parts {
 
     fn buffer(&mut self, name: &str, role: Role, bytes: u32) -> BufferId {
         let access = match role {
-            Role::Input | Role::Weights(_) | Role::Gain | Role::RopeTable | Role::Values => {
-                Access::Read
-            }
+            Role::Input
+            | Role::Weights(_)
+            | Role::Ahead(_)
+            | Role::Gain
+            | Role::RopeTable
+            | Role::Values => Access::Read,
             Role::Output
             | Role::Keys
             | Role::ValueRows

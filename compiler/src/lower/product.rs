@@ -21,6 +21,8 @@ const UNROLL: u32 = 8;
 pub(super) struct Product {
     /// Packed weights: `panels` panels.
     pub(super) weights: BufferId,
+    /// Where a line lies that is asked for when the first line of the weights is read, and so on.
+    pub(super) ahead: Option<BufferId>,
     /// Layout of a panel.
     pub(super) layout: Layout,
     /// Input rows, one for each token.
@@ -33,8 +35,6 @@ pub(super) struct Product {
     pub(super) scales: BufferId,
     /// Results: 32 elements for each panel, one row for each token.
     pub(super) y: Rows,
-    /// How many bytes ahead lines of weights are asked for; 0 for none.
-    pub(super) prefetch: u32,
 }
 
 /// A group of row vectors inside a panel: their first rows, relative to loop variables.
@@ -160,12 +160,11 @@ impl Product {
         });
     }
 
-    /// Asks for the line that lies ahead of the one at `at`. To be called once for each line, where
-    /// it is read: requests in bursts are dropped. Past the end of a thread's share lies that of
-    /// the next thread, or the next matrix.
+    /// Asks for the line ahead that belongs to the line of weights at `at`. To be called once for
+    /// each line, where it is read: requests in bursts are dropped.
     pub(super) fn ask_ahead(&self, b: &mut Builder, at: &Affine) {
-        if self.prefetch > 0 {
-            b.prefetch(self.weights, at.clone().offset(i64::from(self.prefetch)));
+        if let Some(ahead) = self.ahead {
+            b.prefetch(ahead, at.clone());
         }
     }
 

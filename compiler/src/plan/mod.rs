@@ -5,6 +5,7 @@
 //! tile), what the packed image holds and where, where each value lies in the arena, and how the
 //! work of each step splits over threads. The result is checked by `Program::validate`.
 
+mod ahead;
 mod arena;
 mod image;
 mod kernels;
@@ -32,16 +33,16 @@ pub struct PlanOptions {
     pub chunk: u32,
     /// Token tiles of linear kernels, falling, the last 1.
     pub tiles: Vec<u32>,
-    /// How many bytes ahead of their use weights are asked for where a token is by itself; 0 for
-    /// none.
-    pub prefetch: u32,
+    /// Whether kernels ask for weights ahead of their use where a token is by itself.
+    pub asks_ahead: bool,
 }
 
 impl PlanOptions {
-    /// The usual plan: chunks of 64 tokens, tiles of 4 and 1, nothing asked for ahead.
+    /// The usual plan: chunks of 64 tokens, tiles of 4 and 1. Wide kernels ask ahead: Cranelift's, of
+    /// four lanes, have no instruction for it.
     pub fn new(lanes: u32, context: u32) -> Self {
         let chunk = 64.min(context.max(1));
-        PlanOptions { lanes, context, chunk, tiles: vec![4, 1], prefetch: 0 }
+        PlanOptions { lanes, context, chunk, tiles: vec![4, 1], asks_ahead: lanes > 4 }
     }
 }
 

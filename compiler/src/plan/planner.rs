@@ -1,5 +1,6 @@
 //! From functions to steps: which kernels, which operands, which memory.
 
+use super::ahead;
 use super::arena::{self, Slots};
 use super::image::{Image, Tables, owner, segments};
 use super::kernels::{Kernels, Spec};
@@ -79,7 +80,11 @@ impl<'a> Planner<'a> {
             body.extend(self.func(&site)?);
             application_ends.push(body.len());
         }
-        let head = self.func(&site(&graph.head, &head))?;
+        let mut head = self.func(&site(&graph.head, &head))?;
+        ahead::across_blocks(&mut body, &application_ends, &graph.schedule, &self.kernels.list);
+        for step in body.iter_mut().chain(&mut head) {
+            ahead::inside(step, self.image.bytes, &self.kernels.list);
+        }
         self.regions.kv = self.kv_bytes;
         self.regions.image = self.image.bytes;
         self.regions.tables = self.tables.bytes;
@@ -221,8 +226,7 @@ impl<'a> Planner<'a> {
                     norm: norm.map(|n| n.eps),
                     segments: kinds.clone(),
                     epilogue,
-                    // More tokens than one read the same lines several times.
-                    prefetch: if tokens == 1 { self.options.prefetch } else { 0 },
+                    asks_ahead: self.options.asks_ahead,
                 };
                 (tokens, Spec::Linear(kernel))
             })
@@ -282,6 +286,7 @@ impl<'a> Planner<'a> {
             Role::Input => vector(bound.input),
             Role::Output => vector(bound.output),
             Role::Weights(i) => image(bound.weights.get(i).copied()),
+            Role::Ahead(i) => ahead::own(image(bound.weights.get(i).copied())),
             Role::Gain => image(bound.gain),
             Role::RopeTable => {
                 let table = fixed(Base::Tables, bound.rope);

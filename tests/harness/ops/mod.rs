@@ -229,7 +229,7 @@ fn linear(columns: usize, tokens: usize, format: Format, panels: u32) -> LinearK
         norm: None,
         segments: vec![Segment { format, activations: Activations::F32, panels }],
         epilogue: EpilogueKernel::Store,
-        prefetch: 0,
+        asks_ahead: false,
     }
 }
 

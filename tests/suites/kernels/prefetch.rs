@@ -9,7 +9,6 @@ use deepthin_compiler::vir::{Affine, Bound, BufferId, Inst, Kernel};
 
 const PANELS: u32 = 3;
 const COLUMNS: u32 = 192;
-const DISTANCE: u32 = 8192;
 
 /// Lines of one buffer that a run loads, and places that it asks for, with how often.
 #[derive(Default)]
@@ -31,7 +30,6 @@ fn walk(body: &[Inst], of: BufferId, indices: &mut [i64], touched: &mut Touched)
                 *touched.loaded.entry(line).or_default() += 1;
             }
             Inst::Prefetch { at } => {
-                assert_eq!(at.buffer, of);
                 *touched.asked.entry(value(&at.offset, indices)).or_default() += 1;
             }
             Inst::Loop { var, begin, end, body, .. } => {
@@ -63,15 +61,15 @@ fn touched(kernel: &Kernel, begin: i64, end: i64) -> Touched {
     all
 }
 
-fn kernel(format: Format, activations: Activations, lanes: u32, prefetch: u32) -> Kernel {
+fn kernel(format: Format, activations: Activations, lanes: u32, tokens: u32) -> Kernel {
     let kernel = LinearKernel {
         lanes,
-        tokens: 1,
+        tokens,
         columns: COLUMNS,
         norm: None,
         segments: vec![Segment { format, activations, panels: PANELS }],
         epilogue: EpilogueKernel::Store,
-        prefetch,
+        asks_ahead: true,
     };
     lower_linear("product", &kernel).kernel
 }
@@ -84,12 +82,11 @@ fn every_line_of_a_share_is_asked_for_once() {
                 continue;
             }
             for lanes in [4, 8, 16] {
-                let touched = touched(&kernel(format, activations, lanes, DISTANCE), 1, 3);
+                let touched = touched(&kernel(format, activations, lanes, 1), 1, 3);
                 let what = format!("{format} by {activations}, {lanes} lanes");
                 let line = i64::from(LINE);
-                let ahead = |at: &i64| (at - i64::from(DISTANCE)) / line;
                 assert!(touched.asked.keys().all(|at| at % line == 0), "{what}: at a line's start");
-                let asked: Vec<i64> = touched.asked.keys().map(ahead).collect();
+                let asked: Vec<i64> = touched.asked.keys().map(|at| at / line).collect();
                 assert_eq!(asked, touched.loaded.keys().copied().collect::<Vec<_>>(), "{what}");
                 let panel =
                     i64::try_from(Layout { format, columns: COLUMNS }.panel_bytes()).unwrap();
@@ -105,8 +102,13 @@ fn every_line_of_a_share_is_asked_for_once() {
     }
 }
 
+/// Several tokens read the same lines several times.
 #[test]
-fn nothing_is_asked_for_without_a_distance() {
-    let format = "q4g32m".parse().unwrap();
-    assert!(touched(&kernel(format, Activations::F32, 16, 0), 0, 3).asked.is_empty());
+fn tiles_of_tokens_ask_for_nothing() {
+    let kernel = kernel("q4g32m".parse().unwrap(), Activations::F32, 16, 4);
+    assert!(
+        kernel.buffers.values().any(|buffer| buffer.name == "ahead0"),
+        "one call for all tiles"
+    );
+    assert!(touched(&kernel, 0, 3).asked.is_empty());
 }

@@ -1,6 +1,7 @@
 //! Plans: what they look like, that they keep every value until it is read, that the runtime's
 //! validation accepts them and refuses damaged ones.
 
+mod ahead;
 mod judge;
 mod validation;
 

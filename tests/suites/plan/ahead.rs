@@ -1,0 +1,72 @@
+//! What a plan lets kernels ask for ahead: their own weights, or those of the next stored block.
+
+use deepthin_compiler::lower::Role;
+use deepthin_compiler::pack::PackedTensor;
+use deepthin_compiler::plan::{Plan, PlanOptions, plan};
+use deepthin_dsl::Model;
+use deepthin_dsl::model::Sharing;
+use deepthin_runtime::program::{Base, Step};
+use deepthin_tests::graphs::{self, fused};
+
+/// The plan for wide kernels, and the stored block of each application.
+fn planned(model: &Model) -> (Plan, Vec<u32>) {
+    let graph = fused(model);
+    let blocks = graph.schedule.iter().map(|application| application.block).collect();
+    (plan(&graph, &PlanOptions::new(16, 100)).unwrap(), blocks)
+}
+
+/// For each packed matrix of a step: where it lies, and where lines are asked for meanwhile.
+fn places(plan: &Plan, step: &Step) -> Vec<(u64, u64)> {
+    let kernel = &plan.kernels[step.variants.last().unwrap().kernel];
+    let at = |wanted: Role| {
+        let place = kernel.lowered.buffers.iter().position(|role| *role == wanted)?;
+        assert_eq!(step.operands[place].base, Base::Image);
+        Some(step.operands[place].offset)
+    };
+    (0..).map_while(|matrix| Some((at(Role::Weights(matrix))?, at(Role::Ahead(matrix))?))).collect()
+}
+
+/// The place of the same matrix of another stored block.
+fn twin(plan: &Plan, offset: u64, block: u32) -> u64 {
+    let own = plan.image.iter().find(|tensor| tensor.offset == offset).unwrap();
+    let is_twin = |t: &&PackedTensor| Some(block) == t.block && t.content == own.content;
+    plan.image.iter().find(is_twin).unwrap().offset
+}
+
+#[test]
+fn a_block_that_is_applied_again_asks_for_the_next_one() {
+    // Blocks large enough that their matrices lie further apart than the distance.
+    let shape = Model { width: 192, depth: 3, ..graphs::tiny() };
+    for sharing in [Sharing::None, Sharing::Immediate(2), Sharing::Immediate(3)] {
+        let (plan, blocks) = planned(&Model { sharing: sharing.clone(), ..shape.clone() });
+        let mut next_blocks = 0;
+        let mut start = 1;
+        for (i, end) in plan.application_ends.iter().enumerate() {
+            let is_repeated = i > 0 && blocks[i - 1] == blocks[i];
+            let next = blocks.get(i + 1).filter(|next| **next != blocks[i] && is_repeated);
+            next_blocks += usize::from(next.is_some());
+            for step in &plan.body[start..*end] {
+                for (weights, ahead) in places(&plan, step) {
+                    let expected = match next {
+                        Some(next) => twin(&plan, weights, *next),
+                        None => (weights + 8192).min(plan.regions.image - 64),
+                    };
+                    assert_eq!(ahead, expected, "{sharing:?}, application {i}");
+                }
+            }
+            start = *end;
+        }
+        let expected = if sharing == Sharing::None { 0 } else { 2 };
+        assert_eq!(next_blocks, expected, "{sharing:?}: behind each block but the last");
+        let head: Vec<_> = plan.head.iter().flat_map(|step| places(&plan, step)).collect();
+        assert!(!head.is_empty());
+        assert!(head.iter().all(|(w, ahead)| *ahead == (w + 8192).min(plan.regions.image - 64)));
+    }
+}
+
+#[test]
+fn kernels_without_such_an_instruction_have_no_place_for_it() {
+    let plan = plan(&fused(&graphs::tiny()), &PlanOptions::new(4, 100)).unwrap();
+    let steps = plan.body.iter().chain(&plan.head);
+    assert!(steps.map(|step| places(&plan, step)).all(|places| places.is_empty()));
+}
