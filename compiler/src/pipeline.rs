@@ -1,6 +1,5 @@
 //! THE list of stages: from a checked model to a program that the runtime can run.
 
-use crate::codegen::clif::Clif;
 use crate::codegen::{Backend, Code, CodegenError, jit, object};
 use crate::fir::formats::tensor_name;
 use crate::fir::{self, BuildError, Formats, Graph, Role};
@@ -140,17 +139,17 @@ pub fn emit_on(
 }
 
 /// The program of a lowered model with machine code for this host.
-pub fn jit_program(lowered: &Lowered, clif: &Clif) -> Result<Program, CompileError> {
-    let codes = emit(clif, &lowered.kernels)?;
-    let entries = jit::link(clif, &codes)?;
+pub fn jit_program(lowered: &Lowered, backend: &dyn Backend) -> Result<Program, CompileError> {
+    let codes = emit(backend, &lowered.kernels)?;
+    let entries = jit::link(backend, &codes)?;
     Ok(program(lowered, entries))
 }
 
 /// A relocatable object file with machine code of a lowered model; [`Header`](crate::header)
 /// tells what is in it.
-pub fn object(lowered: &Lowered, clif: &Clif) -> Result<Vec<u8>, CompileError> {
-    let codes = emit(clif, &lowered.kernels)?;
-    Ok(object::object(clif, &lowered.plan.name, &codes)?)
+pub fn object(lowered: &Lowered, backend: &dyn Backend) -> Result<Vec<u8>, CompileError> {
+    let codes = emit(backend, &lowered.kernels)?;
+    Ok(object::object(backend, &lowered.plan.name, &codes)?)
 }
 
 /// The program of a lowered model with `entries` as the code of its kernels.

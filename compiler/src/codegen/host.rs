@@ -38,10 +38,14 @@ fn missing_features() -> Vec<&'static str> {
 
 /// The features of the host that matter to kernels, for `info`.
 pub fn describe() -> String {
-    let present = features().into_iter().filter(|(_, present)| *present);
-    let names = present.map(|(name, _)| name);
+    let names = present();
     let machine = if cfg!(target_arch = "x86_64") { "x86-64" } else { std::env::consts::ARCH };
     [machine].into_iter().chain(names).collect::<Vec<_>>().join(" ")
+}
+
+/// The features that are there, by the names of [`describe`].
+pub(super) fn present() -> Vec<&'static str> {
+    features().into_iter().filter_map(|(name, present)| present.then_some(name)).collect()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -49,8 +53,12 @@ fn features() -> Vec<(&'static str, bool)> {
     vec![
         ("avx2", std::arch::is_x86_feature_detected!("avx2")),
         ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("f16c", std::arch::is_x86_feature_detected!("f16c")),
         ("avxvnni", std::arch::is_x86_feature_detected!("avxvnni")),
         ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+        ("avx512bw", std::arch::is_x86_feature_detected!("avx512bw")),
+        ("avx512dq", std::arch::is_x86_feature_detected!("avx512dq")),
+        ("avx512vl", std::arch::is_x86_feature_detected!("avx512vl")),
         ("avx512vnni", std::arch::is_x86_feature_detected!("avx512vnni")),
     ]
 }

@@ -4,10 +4,9 @@
     reason = "machine code is called through a pointer, and its memory unmapped"
 )]
 
-use super::clif::Clif;
 use super::define::define;
 use super::target::Target;
-use super::{Code, CodegenError};
+use super::{Backend, Code, CodegenError};
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, ModuleError, default_libcall_names};
 use deepthin_runtime::abi::{KernelCode, KernelFn};
@@ -49,18 +48,18 @@ impl KernelCode for JitKernel {
     }
 }
 
-/// Places the code of `kernels` into executable memory; the result is in the same order.
+/// Places what `backend` emitted into executable memory; the result is in the same order.
 ///
 /// # Errors
 /// Code for another target than this machine; no memory.
-pub fn link(clif: &Clif, codes: &[Code]) -> Result<Vec<Arc<dyn KernelCode>>, CodegenError> {
-    if Target::host()? != *clif.target() {
-        return Err(CodegenError::Foreign { target: *clif.target() });
+pub fn link(backend: &dyn Backend, codes: &[Code]) -> Result<Vec<Arc<dyn KernelCode>>, CodegenError> {
+    if Target::host()? != *backend.target() {
+        return Err(CodegenError::Foreign { target: *backend.target() });
     }
     let size: usize = codes.iter().map(|c| c.bytes.len() + 256).sum();
     let provider = ArenaMemoryProvider::new_with_size(size.next_multiple_of(1 << 16) + (1 << 16))
         .map_err(|e| CodegenError::Memory(e.to_string()))?;
-    let mut builder = JITBuilder::with_isa(clif.isa().clone(), default_libcall_names());
+    let mut builder = JITBuilder::with_isa(backend.isa().clone(), default_libcall_names());
     builder.memory_provider(Box::new(provider));
     let mut module = JITModule::new(builder);
     let defined = define_all(&mut module, codes);

@@ -12,8 +12,10 @@ pub mod host;
 pub mod jit;
 pub mod object;
 pub mod target;
+pub mod x64wide;
 
 use crate::vir::verify::Verified;
+use cranelift_codegen::isa::OwnedTargetIsa;
 use target::Target;
 use thiserror::Error;
 
@@ -34,6 +36,10 @@ pub trait Backend: Sync {
     fn name(&self) -> &'static str;
     /// Lanes that kernels for this back end must have.
     fn lanes(&self) -> u32;
+    /// What it emits code for.
+    fn target(&self) -> &Target;
+    /// The target as Cranelift knows it, for the module that links the code.
+    fn isa(&self) -> &OwnedTargetIsa;
     /// Emits one kernel.
     fn emit(&self, kernel: &Verified) -> Result<Code, CodegenError>;
     /// The same code as text: the back end's own IR (`clif`) and the instructions (`asm`).
@@ -55,6 +61,16 @@ pub enum CodegenError {
     /// The host lacks instructions that the kernels' arithmetic needs.
     #[error("this CPU lacks {missing}, which the kernels' exact arithmetic needs")]
     HostFeature {
+        /// Feature names.
+        missing: String,
+    },
+    /// The back end needs instructions that the processor lacks.
+    #[error("the back end `{backend}` needs {missing}, which {target} has not")]
+    Feature {
+        /// The back end.
+        backend: &'static str,
+        /// The machine.
+        target: Target,
         /// Feature names.
         missing: String,
     },

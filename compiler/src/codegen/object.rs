@@ -4,9 +4,8 @@
 //! those that are called. There is nothing else in the file: no data, no relocations, no unwind
 //! tables. The same code gives the same bytes.
 
-use super::clif::Clif;
 use super::define::define;
-use super::{Code, CodegenError};
+use super::{Backend, Code, CodegenError};
 use cranelift_module::{Linkage, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 
@@ -20,9 +19,13 @@ pub fn symbol(model: &str, kernel: &str) -> String {
 ///
 /// # Errors
 /// Two kernels of one name; anything else is a bug.
-pub fn object(clif: &Clif, model: &str, codes: &[Code]) -> Result<Vec<u8>, CodegenError> {
+pub fn object(
+    backend: &dyn Backend,
+    model: &str,
+    codes: &[Code],
+) -> Result<Vec<u8>, CodegenError> {
     let failed = |error: &dyn std::fmt::Display| CodegenError::Object(error.to_string());
-    let mut builder = ObjectBuilder::new(clif.isa().clone(), model, default_libcall_names())
+    let mut builder = ObjectBuilder::new(backend.isa().clone(), model, default_libcall_names())
         .map_err(|e| failed(&e))?;
     builder.per_function_section(true);
     let mut module = ObjectModule::new(builder);

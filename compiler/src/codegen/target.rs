@@ -258,6 +258,11 @@ impl Target {
         self.cpu
     }
 
+    /// Whether it is this machine with all that it has.
+    pub fn is_native(&self) -> bool {
+        self.cpu == NATIVE
+    }
+
     /// Its triple.
     pub const fn triple(&self) -> &'static str {
         self.isa.triple()

@@ -74,16 +74,6 @@ impl Clif {
         Ok(Clif { isa, target: *target })
     }
 
-    /// What it emits code for.
-    pub fn target(&self) -> &Target {
-        &self.target
-    }
-
-    /// The target as Cranelift knows it, for the module that links the code.
-    pub fn isa(&self) -> &OwnedTargetIsa {
-        &self.isa
-    }
-
     /// The features of the processor that code may use, by Cranelift's names.
     pub fn features(&self) -> Vec<&'static str> {
         let flags = self.isa.isa_flags().into_iter();
@@ -128,6 +118,14 @@ impl Backend for Clif {
 
     fn lanes(&self) -> u32 {
         4
+    }
+
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn isa(&self) -> &OwnedTargetIsa {
+        &self.isa
     }
 
     fn emit(&self, kernel: &Verified) -> Result<Code, CodegenError> {
