@@ -3,7 +3,8 @@
 use crate::memory::{Available, Bound};
 use crate::packed::PackedError;
 use crate::source::{FilePlace, GgufWeights, Source, SourceError, Weights};
-use deepthin_compiler::codegen::clif::Clif;
+use deepthin_compiler::codegen::Backend;
+pub use deepthin_compiler::codegen::choice::Vectors as Isa;
 use deepthin_compiler::fir::{self, Formats, Graph};
 use deepthin_compiler::format::{self, Format};
 use deepthin_compiler::lower::{CHUNK, CacheLayout};
@@ -49,17 +50,6 @@ impl RunOptions {
         model.storage.activations = self.activations.or(model.storage.activations);
         model
     }
-}
-
-/// Back ends by the name that `--isa` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Isa {
-    /// 128-bit vectors, through Cranelift.
-    Clif128,
-    /// 256-bit vectors of x86-64.
-    Avx2,
-    /// 512-bit vectors of x86-64.
-    Avx512,
 }
 
 /// Why a model is not ready.
@@ -114,16 +104,6 @@ pub enum EngineError {
          model"
     )]
     NoCodes,
-    /// An option whose kernels do not exist yet.
-    #[error("{flag} {value} is not there yet, expected {instead}")]
-    NotYet {
-        /// The flag.
-        flag: &'static str,
-        /// Its value.
-        value: &'static str,
-        /// What there is.
-        instead: &'static str,
-    },
     /// A KV cache that kernels cannot address.
     #[error(
         "a context of {context} positions has {bytes} bytes of keys or values in each layer, expected \
@@ -182,6 +162,7 @@ pub struct Engine {
     program: Arc<Program>,
     constants: Arc<Constants>,
     threads: usize,
+    backend: &'static str,
     compile_time: Duration,
     weight_bytes: u64,
     activations: String,
@@ -213,9 +194,9 @@ impl Engine {
         let mut notices = notices(&source, options);
         let tokenizer = source.tokenizer()?;
         let start = Instant::now();
-        let lowered = lower_source(&source, options)?;
-        let clif = Clif::host().map_err(CompileError::from)?;
-        let program = Arc::new(jit_program(&lowered, &clif)?);
+        let backend = backend(options)?;
+        let lowered = lower_for(&source, options, backend.lanes())?;
+        let program = Arc::new(jit_program(&lowered, &*backend)?);
         let compile_time = start.elapsed();
         let threads = options.threads.unwrap_or_else(default_threads);
         notices.extend(threads_notice(threads));
@@ -230,6 +211,7 @@ impl Engine {
             program,
             constants,
             threads,
+            backend: backend.name(),
             compile_time,
             weight_bytes,
             activations,
@@ -250,6 +232,11 @@ impl Engine {
     /// The compiled program.
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// The back end that emitted the kernels, by the name that `--isa` takes.
+    pub fn backend(&self) -> &'static str {
+        self.backend
     }
 
     /// Time from the checked model to machine code, packing not included.
@@ -290,16 +277,44 @@ impl Engine {
     }
 }
 
-/// The model at every stage down to verified kernels, for the back end that the options choose.
+/// The back end for this machine: the one that the options name, or the widest that processor and
+/// operating system support.
+///
+/// # Errors
+/// A machine that lacks what the back end needs.
+pub fn backend(options: &RunOptions) -> Result<Box<dyn Backend>, EngineError> {
+    Ok(Isa::for_host(options.isa).map_err(CompileError::from)?)
+}
+
+/// The model at every stage down to verified kernels, for the back end that the options choose; on
+/// a machine that kernels cannot run on, for the narrowest.
+///
+/// # Errors
+/// Options, shapes or storage without kernels; a back end that is named and not there.
+pub fn lower_source(source: &Source, options: &RunOptions) -> Result<Lowered, EngineError> {
+    let lanes = match backend(options) {
+        Ok(backend) => backend.lanes(),
+        Err(error) if options.isa.is_some() => return Err(error),
+        Err(_) => NARROWEST,
+    };
+    lower_for(source, options, lanes)
+}
+
+/// Lanes of kernels that are looked at where none can run.
+const NARROWEST: u32 = 4;
+
+/// The model at every stage down to verified kernels of so many lanes.
 ///
 /// # Errors
 /// Options, shapes or storage without kernels.
-pub fn lower_source(source: &Source, options: &RunOptions) -> Result<Lowered, EngineError> {
-    refuse(options)?;
+pub fn lower_for(
+    source: &Source,
+    options: &RunOptions,
+    lanes: u32,
+) -> Result<Lowered, EngineError> {
     let model = options.model(source);
     let context = options.context.unwrap_or(model.context);
     check_cache(&model, context, options.context.is_none())?;
-    let lanes = 4; // of `Clif`, the one back end there is
     if matches!(options.activations, Some(Activations::Q8 { .. })) && !source.formats.has_codes() {
         return Err(EngineError::NoCodes);
     }
@@ -318,17 +333,6 @@ pub fn activations(graph: &Graph) -> String {
 /// Threads where the user names none: the cores that this process may use.
 pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-/// Refuses options that would have to be replaced.
-fn refuse(options: &RunOptions) -> Result<(), EngineError> {
-    let not_yet = |flag, value, instead| Err(EngineError::NotYet { flag, value, instead });
-    match options.isa {
-        Some(Isa::Avx2) => return not_yet("--isa", "avx2", "clif128"),
-        Some(Isa::Avx512) => return not_yet("--isa", "avx512", "clif128"),
-        Some(Isa::Clif128) | None => {}
-    }
-    Ok(())
 }
 
 /// What the user should know about how a model runs, a line each: above all where it does not run

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use deepthin_compiler::codegen::clif::Clif;
-use deepthin_compiler::codegen::{Backend, CodegenError, host, jit};
+use deepthin_compiler::codegen::choice::Vectors;
+use deepthin_compiler::codegen::{CodegenError, host, jit};
 use deepthin_compiler::fir::{Formats, Graph, Role};
 use deepthin_compiler::format::KvFormat;
 use deepthin_compiler::lower::CacheLayout;
@@ -186,14 +186,14 @@ impl Info {
         let start = Instant::now();
         let lowered = lower_source(source, options)?;
         let plan = &lowered.plan;
-        let (sizes, missing) = match code_sizes(&lowered) {
-            Ok(sizes) => (Some(sizes), None),
-            Err(CodegenError::HostFeature { missing }) => (None, Some(missing)),
+        let (backend, sizes, missing) = match code_sizes(&lowered, options.isa) {
+            Ok((backend, sizes)) => (backend, Some(sizes), None),
+            Err(CodegenError::HostFeature { missing }) => ("clif128", None, Some(missing)),
             Err(error) => return Err(CompileError::from(error).into()),
         };
         let elapsed = start.elapsed().as_secs_f64() * 1e3;
         let host = Host {
-            backend: "clif128",
+            backend,
             features: host::describe(),
             threads: options.threads.unwrap_or_else(default_threads),
             compile_ms: sizes.as_ref().map(|_| elapsed),
@@ -239,11 +239,14 @@ fn vocabulary(source: &Source) -> Option<Vocabulary> {
 }
 
 /// Bytes of machine code of each kernel, which is also put in place: that is part of the time.
-fn code_sizes(lowered: &Lowered) -> Result<Vec<usize>, CodegenError> {
-    let clif = Clif::host()?;
-    let codes = pipeline::emit(&clif as &dyn Backend, &lowered.kernels)?;
-    jit::link(&clif, &codes)?;
-    Ok(codes.iter().map(|code| code.bytes.len()).collect())
+fn code_sizes(
+    lowered: &Lowered,
+    isa: Option<Vectors>,
+) -> Result<(&'static str, Vec<usize>), CodegenError> {
+    let backend = Vectors::for_host(isa)?;
+    let codes = pipeline::emit(&*backend, &lowered.kernels)?;
+    jit::link(&*backend, &codes)?;
+    Ok((backend.name(), codes.iter().map(|code| code.bytes.len()).collect()))
 }
 
 /// A sharing scheme as descriptions say it.

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use deepthin::verify::Case;
 use deepthin::verify::guard::Placement;
 use deepthin::verify::machine::{Bench, KernelEngine, MachineCode};
-use deepthin_compiler::codegen::CodegenError;
+use deepthin_compiler::codegen::x64wide::{Wide, Width};
+use deepthin_compiler::codegen::{Backend, CodegenError};
 use deepthin_compiler::codegen::clif::Clif;
 use deepthin_compiler::vir::Verified;
 use deepthin_runtime::abi::KernelCode;
@@ -22,25 +23,60 @@ pub fn clif() -> &'static Clif {
     CLIF.get_or_init(|| Clif::host().unwrap_or_else(|error| panic!("{error}")))
 }
 
-/// Machine code of this host, made once.
+/// Machine code of 128 bits, which every host has, made once.
 ///
 /// # Panics
 /// On a host that kernels cannot run on.
 pub fn machine_code() -> &'static MachineCode {
-    static MACHINE_CODE: OnceLock<MachineCode> = OnceLock::new();
-    MACHINE_CODE.get_or_init(|| MachineCode::host().unwrap_or_else(|error| panic!("{error}")))
+    &machines()[0]
+}
+
+/// Machine code of every back end of this host, made once: 128 bits first; 256 bits with dot
+/// products of bytes and without; 512 bits.
+///
+/// # Panics
+/// On a host that kernels cannot run on.
+pub fn machines() -> &'static [MachineCode] {
+    static MACHINES: OnceLock<Vec<MachineCode>> = OnceLock::new();
+    MACHINES.get_or_init(|| {
+        let clif = Clif::host().unwrap_or_else(|error| panic!("{error}"));
+        let mut machines = vec![MachineCode::from(Box::new(clif) as Box<dyn Backend>)];
+        for wide in wide() {
+            machines.push(MachineCode::from(Box::new(wide) as Box<dyn Backend>));
+        }
+        if let Ok(wide) = Wide::host(Width::Ymm)
+            && wide.has_dot_products()
+        {
+            let wide: Box<dyn Backend> = Box::new(wide.without_dot_products());
+            machines.push(MachineCode::from(wide).named("avx2 without dot products"));
+        }
+        machines
+    })
+}
+
+/// The wide back ends of this host.
+pub fn wide() -> Vec<Wide> {
+    [Width::Ymm, Width::Zmm].into_iter().filter_map(|width| Wide::host(width).ok()).collect()
+}
+
+/// The machine code of this host for kernels of `lanes` lanes.
+pub fn machines_of(lanes: u32) -> impl Iterator<Item = &'static MachineCode> {
+    machines().iter().filter(move |machine| machine.lanes() == lanes)
 }
 
 /// Machine code, as an engine of test files.
 pub const JIT: Engine = Engine {
     name: "machine code",
-    lanes: &[4],
+    lanes: &[4, 8, 16],
     run: |kernel, buffers, scalars| {
-        let compiled = Compiled::new(kernel).map_err(|error| error.to_string())?;
         let before = buffers.to_vec();
-        for placement in Placement::ALL {
-            buffers.clone_from_slice(&before);
-            compiled.run(buffers, scalars, placement)?;
+        for machine in machines_of(kernel.lanes) {
+            let compiled = Compiled::on(machine, kernel).map_err(|error| error.to_string())?;
+            for placement in Placement::ALL {
+                buffers.clone_from_slice(&before);
+                let ran = compiled.run(buffers, scalars, placement);
+                ran.map_err(|error| format!("{}: {error}", machine.name()))?;
+            }
         }
         Ok(())
     },
@@ -58,7 +94,15 @@ impl Compiled {
     /// # Errors
     /// A kernel that the back end refuses.
     pub fn new(kernel: &Verified) -> Result<Self, CodegenError> {
-        let linked = machine_code().code(std::slice::from_ref(kernel))?;
+        Compiled::on(machine_code(), kernel)
+    }
+
+    /// Compiles a kernel on one of the machines.
+    ///
+    /// # Errors
+    /// A kernel that the back end refuses.
+    pub fn on(machine: &MachineCode, kernel: &Verified) -> Result<Self, CodegenError> {
+        let linked = machine.code(std::slice::from_ref(kernel))?;
         let code = linked.into_iter().next().expect("one kernel in, one kernel out");
         Ok(Compiled { kernel: Arc::new(kernel.clone()), code })
     }

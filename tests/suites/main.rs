@@ -34,3 +34,4 @@ mod tidy;
 mod tokenizer;
 mod verify;
 mod vir;
+mod wide;

@@ -117,9 +117,9 @@ pub(crate) struct VariantArgs {
     #[arg(long, value_name = "FORMAT,..", help_heading = VARIANTS, value_delimiter = ',')]
     pub(crate) kv: Vec<KvFormat>,
 
-    /// Instruction set to compile for [default: the best that this processor has]
-    #[arg(long, value_name = "ISA", help_heading = VARIANTS)]
-    pub(crate) isa: Option<Isa>,
+    /// Instruction sets to compile for [default: the best that this processor has]
+    #[arg(long, value_name = "ISA,..", help_heading = VARIANTS, value_delimiter = ',')]
+    pub(crate) isa: Vec<Isa>,
 }
 
 /// A script that measures other engines.
@@ -173,7 +173,6 @@ impl BenchArgs {
         let needed = self.tests().into_iter().map(Test::positions).max();
         let base = RunOptions {
             context: self.context.or(needed),
-            isa: isa.map(Isa::of_engine),
             ..RunOptions::default()
         };
         let mut options = vec![base];
@@ -181,12 +180,19 @@ impl BenchArgs {
             activations: Some(choice.of_model()),
             ..options
         });
-        each(&options, kv, |options, choice| RunOptions { kv: Some(choice.of_model()), ..options })
+        options = each(&options, kv, |options, choice| RunOptions {
+            kv: Some(choice.of_model()),
+            ..options
+        });
+        each(&options, isa, |options, choice| RunOptions {
+            isa: Some(choice.of_engine()),
+            ..options
+        })
     }
 
     /// The first value that a list has twice, with its flag; such rows could not be told apart.
     pub(crate) fn twice(&self) -> Option<(&'static str, String)> {
-        let VariantArgs { threads, activations, kv, .. } = &self.variants;
+        let VariantArgs { threads, activations, kv, isa } = &self.variants;
         let lists = [
             ("MODEL", texts(&self.models, Clone::clone)),
             ("--prompts", texts(&self.prompts, u32::to_string)),
@@ -196,6 +202,7 @@ impl BenchArgs {
             ("--threads", texts(threads, u16::to_string)),
             ("--activations", texts(activations, |choice| choice.of_model().to_string())),
             ("--kv", texts(kv, |choice| choice.of_model().to_string())),
+            ("--isa", texts(isa, |choice| choice.of_engine().name().to_owned())),
             ("--peer-names", texts(&self.peers.peer_names, Clone::clone)),
         ];
         lists.into_iter().find_map(|(flag, mut values)| {

@@ -118,9 +118,9 @@ pub(crate) enum KvFormat {
 pub(crate) enum Isa {
     /// 128-bit vectors, through Cranelift
     Clif128,
-    /// 256-bit vectors of x86-64 (not there yet)
+    /// 256-bit vectors of x86-64
     Avx2,
-    /// 512-bit vectors of x86-64 (not there yet)
+    /// 512-bit vectors of x86-64
     Avx512,
 }
 

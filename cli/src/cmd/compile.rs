@@ -9,7 +9,7 @@ use deepthin::file;
 use deepthin::packed::{self, Draft};
 use deepthin::source::{Source, Weights};
 use deepthin_compiler::codegen::Backend;
-use deepthin_compiler::codegen::clif::Clif;
+use deepthin_compiler::codegen::choice::Vectors;
 use deepthin_compiler::codegen::target::Target;
 use deepthin_compiler::header::Header;
 use deepthin_compiler::pipeline::{self, CompileError, Lowered};
@@ -61,9 +61,9 @@ pub(crate) fn run(args: &CompileArgs) -> Result<Exit, Failure> {
     }
     let kv = args.kv.map(KvFormat::of_model);
     let options = RunOptions { context: args.context, kv, ..RunOptions::default() };
-    let lowered = engine::lower_source(&source, &options)?;
+    let backend = Vectors::widest(&target).map_err(CompileError::from)?;
+    let lowered = engine::lower_for(&source, &options, backend.lanes())?;
     input::notes(&engine::notices(&source, &options));
-    let clif = Clif::new(&target).map_err(CompileError::from)?;
     let model = options.model(&source);
     let header = Header { model: &model, lowered: &lowered, target };
     let name = source.model.name.clone();
@@ -78,9 +78,9 @@ pub(crate) fn run(args: &CompileArgs) -> Result<Exit, Failure> {
             continue;
         }
         let (kind, extension, bytes) = match emit {
-            Emit::Obj => ("obj", "o", pipeline::object(&lowered, &clif)?),
+            Emit::Obj => ("obj", "o", pipeline::object(&lowered, &*backend)?),
             Emit::Header => ("header", "h", header.to_string().into_bytes()),
-            Emit::Asm => ("asm", "asm", listing(&lowered, &clif)?.into_bytes()),
+            Emit::Asm => ("asm", "asm", listing(&lowered, &*backend)?.into_bytes()),
             Emit::Packed => unreachable!("not in the list above"),
         };
         files.push(write(&args.output, &name, kind, extension, &bytes)?);
@@ -138,10 +138,10 @@ fn write(
 }
 
 /// The machine code of all kernels as text, as `dump --stage asm` prints it.
-fn listing(lowered: &Lowered, clif: &Clif) -> Result<String, Failure> {
+fn listing(lowered: &Lowered, backend: &dyn Backend) -> Result<String, Failure> {
     let mut text = String::new();
     for kernel in &lowered.kernels {
-        let listing = clif.listing(kernel).map_err(CompileError::from)?;
+        let listing = backend.listing(kernel).map_err(CompileError::from)?;
         // Writing to a string cannot fail.
         let _ = writeln!(text, "; {}\n{}", kernel.name, listing.asm);
     }

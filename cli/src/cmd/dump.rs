@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use deepthin::engine::{self, RunOptions};
 use deepthin::source::{self, ModelName, Source, SourceError, Weights};
-use deepthin_compiler::codegen::clif::Clif;
+use deepthin_compiler::codegen::choice::Vectors;
+use deepthin_compiler::codegen::target::Target;
 use deepthin_compiler::codegen::{Backend, CodegenError};
 use deepthin_compiler::pipeline::{CompileError, Lowered};
 use deepthin_compiler::vir::Verified;
@@ -44,12 +45,17 @@ fn refuse_options(args: &DumpArgs) -> Result<(), Failure> {
 }
 
 /// The back end for the machine that is named, or for this one as it is.
-fn back_end(args: &DumpArgs) -> Result<Clif, Failure> {
-    let clif = match args.target.named() {
-        Some(target) => Clif::new(&target?),
-        None => Clif::host(),
+fn back_end(args: &DumpArgs, options: &RunOptions) -> Result<Box<dyn Backend>, Failure> {
+    let target = match args.target.named() {
+        Some(target) => target?,
+        None => Target::host().map_err(CompileError::from)?,
     };
-    Ok(clif.map_err(CompileError::from)?)
+    let vectors = if args.stage == Stage::Clif { Some(Vectors::Clif128) } else { options.isa };
+    let backend = match vectors {
+        Some(vectors) => vectors.backend(&target),
+        None => Vectors::widest(&target),
+    };
+    Ok(backend.map_err(CompileError::from)?)
 }
 
 /// A description as written.
@@ -82,21 +88,26 @@ fn stage(args: &DumpArgs) -> Result<String, Failure> {
     if args.stage == Stage::Model {
         return Ok(model(&source, &options));
     }
-    let lowered = engine::lower_source(&source, &options)?;
+    let backend = match args.stage {
+        Stage::Clif | Stage::Asm => Some(back_end(args, &options)?),
+        _ => None,
+    };
+    let lowered = match &backend {
+        Some(backend) => engine::lower_for(&source, &options, backend.lanes())?,
+        None => engine::lower_source(&source, &options)?,
+    };
+    let listing = |kernel: &Verified| match &backend {
+        Some(backend) => backend.listing(kernel),
+        None => unreachable!("made above for the two stages that list code"),
+    };
     Ok(match args.stage {
         Stage::Ast | Stage::Model => unreachable!("printed above, without lowering"),
         Stage::Fir => lowered.plain.to_string(),
         Stage::Fused => lowered.fused.to_string(),
         Stage::Plan => lowered.plan.to_string(),
         Stage::Vir => kernels(&lowered, args, |kernel| Ok(kernel.to_string()))?,
-        Stage::Clif => {
-            let clif = back_end(args)?;
-            kernels(&lowered, args, |kernel| Ok(clif.listing(kernel)?.ir))?
-        }
-        Stage::Asm => {
-            let clif = back_end(args)?;
-            kernels(&lowered, args, |kernel| Ok(clif.listing(kernel)?.asm))?
-        }
+        Stage::Clif => kernels(&lowered, args, |kernel| Ok(listing(kernel)?.ir))?,
+        Stage::Asm => kernels(&lowered, args, |kernel| Ok(listing(kernel)?.asm))?,
     })
 }
 

@@ -238,10 +238,6 @@ impl From<EngineError> for Failure {
             EngineError::NoCodes => {
                 Failure::new(Exit::Usage, error).fix("leave out --activations, or take f32")
             }
-            EngineError::NotYet { flag, .. } => {
-                let exit = if flag == "--isa" { Exit::HostFeature } else { Exit::Usage };
-                Failure::new(exit, error).fix(format!("leave out {flag}"))
-            }
             EngineError::Stopped => Failure::new(Exit::Interrupted, error),
             EngineError::Context { fits, described, .. } => {
                 let exit = if described { Exit::BadData } else { Exit::Usage };
@@ -284,6 +280,10 @@ impl From<CompileError> for Failure {
             CompileError::Codegen(CodegenError::HostFeature { .. }) => {
                 Failure::new(Exit::HostFeature, error)
                     .fix("use a processor of level x86-64-v3 (2013 or later) or an aarch64 one")
+            }
+            CompileError::Codegen(CodegenError::Feature { .. }) => {
+                Failure::new(Exit::HostFeature, error)
+                    .fix("leave out --isa: without it the best back end of the processor is taken")
             }
             CompileError::Codegen(CodegenError::Memory(_)) => Failure::new(Exit::Resource, error)
                 .fix("let the process have executable memory (a security policy may forbid it)"),

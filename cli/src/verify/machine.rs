@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use deepthin_compiler::codegen::clif::Clif;
+use deepthin_compiler::codegen::choice::Vectors;
 use deepthin_compiler::codegen::{Backend, CodegenError, jit};
 use deepthin_compiler::interp::vir::RunError;
 use deepthin_compiler::pipeline::emit_on;
@@ -36,31 +36,44 @@ pub trait KernelEngine: Sync {
 
 /// Machine code of this host.
 pub struct MachineCode {
-    clif: Clif,
+    name: String,
+    backend: Box<dyn Backend>,
 }
 
 impl MachineCode {
-    /// The back end of this host.
+    /// The widest back end of this host.
     ///
     /// # Errors
     /// A processor that lacks what the kernels' arithmetic needs.
     pub fn host() -> Result<Self, CodegenError> {
-        Ok(MachineCode { clif: Clif::host()? })
+        Ok(MachineCode::from(Vectors::for_host(None)?))
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        MachineCode { name: name.to_owned(), ..self }
+    }
+}
+
+impl From<Box<dyn Backend>> for MachineCode {
+    fn from(backend: Box<dyn Backend>) -> Self {
+        MachineCode { name: backend.name().to_owned(), backend }
     }
 }
 
 impl KernelEngine for MachineCode {
     fn name(&self) -> &str {
-        self.clif.name()
+        &self.name
     }
 
     fn lanes(&self) -> u32 {
-        self.clif.lanes()
+        self.backend.lanes()
     }
 
     fn code(&self, kernels: &[Verified]) -> Result<Vec<Arc<dyn KernelCode>>, CodegenError> {
-        let codes = emit_on(&self.clif, kernels, 1)?;
-        jit::link(&self.clif, &codes)
+        let codes = emit_on(&*self.backend, kernels, 1)?;
+        jit::link(&*self.backend, &codes)
     }
 }
 

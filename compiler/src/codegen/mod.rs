@@ -6,6 +6,7 @@
 //! Verified VIR never makes a back end panic: it returns [`CodegenError`] or code.
 
 mod bits;
+pub mod choice;
 pub mod clif;
 mod define;
 pub mod host;
@@ -31,7 +32,7 @@ pub struct Code {
 }
 
 /// Something that emits machine code for kernels of its own lane count.
-pub trait Backend: Sync {
+pub trait Backend: Send + Sync {
     /// Name as `--isa` takes it.
     fn name(&self) -> &'static str;
     /// Lanes that kernels for this back end must have.

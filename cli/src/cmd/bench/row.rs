@@ -212,7 +212,7 @@ fn own(
     let kv = subject.engine.model().storage.kv_cache.to_string();
     let activations = subject.engine.activations().to_owned();
     Row {
-        backends: "clif128".to_owned(),
+        backends: subject.engine.backend().to_owned(),
         n_batch: Some(subject.engine.program().chunk),
         type_k: Some(kv.clone()),
         type_v: Some(kv),
