@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use deepthin::verify::Case;
 use deepthin::verify::guard::Placement;
-use deepthin::verify::machine::{Bench, KernelEngine as _};
+use deepthin::verify::machine::{Bench, KernelEngine as _, MachineCode};
 use deepthin_compiler::lower;
 use deepthin_compiler::numerics;
 use deepthin_compiler::vir::{Access, Affine, Bound, Builder, Elem, ValueId, Verified, verify};
@@ -63,8 +63,16 @@ impl Function {
     /// # Panics
     /// On a host that kernels cannot run on.
     pub fn compiled(&self) -> Compiled {
-        let kernel = self.kernel(machine_code().lanes());
-        let code = machine_code().code(std::slice::from_ref(&kernel)).expect("machine code");
+        self.compiled_on(machine_code())
+    }
+
+    /// Machine code of the function on one of the back ends.
+    ///
+    /// # Panics
+    /// If there is no code.
+    pub fn compiled_on(&self, machine: &MachineCode) -> Compiled {
+        let kernel = self.kernel(machine.lanes());
+        let code = machine.code(std::slice::from_ref(&kernel)).expect("machine code");
         let kernel = Arc::new(kernel);
         let code = code.into_iter().next().expect("one kernel in, one kernel out");
         Compiled { bench: Bench::new(Arc::clone(&kernel), code), kernel }

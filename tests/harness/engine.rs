@@ -16,10 +16,10 @@ use deepthin_dsl::model::KvStorage;
 use deepthin_runtime::program::Program;
 use deepthin_runtime::session::{Constants, Session};
 
-use crate::jit::machine_code;
+use crate::jit::{machine_code, machines};
 use crate::reference::Reference;
 
-pub use deepthin::verify::ladder::{Agreement, Fir, Jit, Logits, Vir, difference};
+pub use deepthin::verify::ladder::{Agreement, Fir, Jit, Logits, Other, Vir, difference};
 
 /// A model under test.
 pub struct Subject(ladder::Subject<'static>);
@@ -135,6 +135,9 @@ impl ladder::Engine for Formulas {
 /// then they are no rung.
 pub fn ladder(subject: &Subject) -> Vec<Box<dyn ladder::Engine>> {
     let mut engines = ladder::ladder();
+    for engine in &machines()[1..] {
+        engines.push(Box::new(Other { engine, threads: 2 }));
+    }
     let is_exact = subject.model.storage.kv_cache == KvStorage::F32;
     if is_exact && !has_quantized_activations(&subject.lowered(4).plain) {
         engines.insert(0, Box::new(Formulas));

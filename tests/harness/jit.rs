@@ -8,6 +8,7 @@ use deepthin::verify::guard::Placement;
 use deepthin::verify::machine::{Bench, KernelEngine, MachineCode};
 use deepthin_compiler::codegen::x64wide::{Wide, Width};
 use deepthin_compiler::codegen::{Backend, CodegenError};
+use deepthin_compiler::codegen::choice::Vectors;
 use deepthin_compiler::codegen::clif::Clif;
 use deepthin_compiler::vir::Verified;
 use deepthin_runtime::abi::KernelCode;
@@ -57,6 +58,14 @@ pub fn machines() -> &'static [MachineCode] {
 /// The wide back ends of this host.
 pub fn wide() -> Vec<Wide> {
     [Width::Ymm, Width::Zmm].into_iter().filter_map(|width| Wide::host(width).ok()).collect()
+}
+
+/// The name of the back end that is taken where none is named.
+///
+/// # Panics
+/// On a host that kernels cannot run on.
+pub fn default_backend() -> &'static str {
+    Vectors::for_host(None).unwrap_or_else(|error| panic!("{error}")).name()
 }
 
 /// The machine code of this host for kernels of `lanes` lanes.

@@ -238,8 +238,16 @@ pub struct Vir {
     pub lanes: u32,
 }
 
-/// Machine code.
+/// Machine code of the subject's engine.
 pub struct Jit {
+    /// Threads of the session.
+    pub threads: usize,
+}
+
+/// Machine code of another engine than the subject's.
+pub struct Other<'e> {
+    /// What runs the kernels.
+    pub engine: &'e dyn KernelEngine,
     /// Threads of the session.
     pub threads: usize,
 }
@@ -295,6 +303,24 @@ impl Engine for Jit {
         pieces: &[usize],
     ) -> Result<Logits, LadderError> {
         Ok(feed(&mut subject.session(self.threads)?, tokens, pieces)?)
+    }
+}
+
+impl Engine for Other<'_> {
+    fn name(&self) -> String {
+        format!("{} on {} threads", self.engine.name(), self.threads)
+    }
+
+    fn logits(
+        &self,
+        subject: &Subject<'_>,
+        tokens: &[u32],
+        pieces: &[usize],
+    ) -> Result<Logits, LadderError> {
+        let lowered = subject.lowered(self.engine.lanes())?;
+        let program = Arc::new(program(lowered, self.engine.code(&lowered.kernels)?));
+        let mut session = Session::new(program, subject.constants()?, self.threads)?;
+        Ok(feed(&mut session, tokens, pieces)?)
     }
 }
 

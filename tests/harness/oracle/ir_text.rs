@@ -4,8 +4,8 @@
 use std::sync::{Arc, OnceLock};
 
 use deepthin::verify::guard::Placement;
-use deepthin_compiler::codegen::Backend as _;
-use deepthin_compiler::codegen::clif::Clif;
+use deepthin_compiler::codegen::Backend;
+use deepthin_compiler::codegen::choice::Vectors;
 use deepthin_compiler::codegen::target::{Cpu, Isa, Target};
 use deepthin_compiler::fir::{self, Func, Graph};
 use deepthin_compiler::interp::fir::FirInterp;
@@ -20,7 +20,7 @@ use deepthin_runtime::session::Session;
 use super::assert_printable;
 use super::definite::definite;
 use crate::engine::{assert_same, feed};
-use crate::jit::{Compiled, clif};
+use crate::jit::{Compiled, machines_of};
 use crate::kernels::{Case, first_difference};
 
 /// Most instructions of a kernel that is compiled.
@@ -95,17 +95,17 @@ fn steps(body: &[Inst], scalars: &[i64]) -> u64 {
 }
 
 /// The back ends of every named processor; their code is not run.
-fn processors() -> &'static [Clif] {
-    static PROCESSORS: OnceLock<Vec<Clif>> = OnceLock::new();
+fn processors() -> &'static [Box<dyn Backend>] {
+    static PROCESSORS: OnceLock<Vec<Box<dyn Backend>>> = OnceLock::new();
     PROCESSORS.get_or_init(|| {
         let named = |isa: Isa| {
             isa.cpus().iter().filter(|cpu| cpu.name != "native").map(move |cpu| (isa, cpu))
         };
-        let clif = |(isa, cpu): (Isa, &Cpu)| {
+        let backends = |(isa, cpu): (Isa, &Cpu)| {
             let target = Target::of(isa, Some(cpu.name)).expect("a processor of its list");
-            Clif::new(&target).unwrap_or_else(|error| panic!("{error}"))
+            Vectors::ALL.into_iter().filter_map(move |vectors| vectors.backend(&target).ok())
         };
-        Isa::ALL.into_iter().flat_map(named).map(clif).collect()
+        Isa::ALL.into_iter().flat_map(named).flat_map(backends).collect()
     })
 }
 
@@ -120,26 +120,26 @@ fn check_call(case: Case) {
     let mut expected = buffers.clone();
     let ran = run(&verified, &mut expected[..], &scalars);
     assert_eq!(ran, Ok(()), "scalars {scalars:?} of\n{text}");
-    if verified.lanes != clif().lanes() {
-        return;
-    }
-    for processor in processors() {
+    for processor in processors().iter().filter(|p| p.lanes() == verified.lanes) {
         let emitted = processor.emit(&verified);
         let target = processor.target();
         assert!(emitted.is_ok_and(|code| !code.bytes.is_empty()), "{target}: {text}");
     }
-    let compiled = Compiled::new(&verified).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    for placement in Placement::ALL {
-        let mut found = buffers.clone();
-        let ran = compiled.run(&mut found, &scalars, placement);
-        assert_eq!(ran, Ok(()), "scalars {scalars:?} of\n{text}");
-        if definite(&verified) != *verified {
-            continue; // Its bits may depend on which NaN a NaN is.
-        }
-        for ((expected, found), (id, _)) in expected.iter().zip(&found).zip(verified.buffers.iter())
-        {
-            let difference = first_difference(elements[id.0 as usize], expected, found);
-            assert_eq!(difference, None, "{id}, scalars {scalars:?} of\n{text}");
+    for machine in machines_of(verified.lanes) {
+        let compiled = Compiled::on(machine, &verified);
+        let compiled = compiled.unwrap_or_else(|error| panic!("{error}\n{text}"));
+        for placement in Placement::ALL {
+            let mut found = buffers.clone();
+            let ran = compiled.run(&mut found, &scalars, placement);
+            assert_eq!(ran, Ok(()), "scalars {scalars:?} of\n{text}");
+            if definite(&verified) != *verified {
+                continue; // Its bits may depend on which NaN a NaN is.
+            }
+            let both = expected.iter().zip(&found).zip(verified.buffers.iter());
+            for ((expected, found), (id, _)) in both {
+                let difference = first_difference(elements[id.0 as usize], expected, found);
+                assert_eq!(difference, None, "{id}, scalars {scalars:?} of\n{text}");
+            }
         }
     }
 }

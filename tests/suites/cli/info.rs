@@ -1,6 +1,7 @@
 //! `deepthin info`: counts and bytes of models with and without weights.
 
 use deepthin_tests::gguf_model;
+use deepthin_tests::jit::default_backend;
 use serde_json::Value;
 
 use super::{Folder, assert_fails, ended, example, stdout};
@@ -47,7 +48,8 @@ fn the_page_says_that_tensors_are_held_once() {
     assert!(line("layers").ends_with("30 stored blocks, 60 applications (sharing immediate(2))"));
     assert!(line("parameters").contains("124,635,456 stored, 230,838,336 applied"), "{page}");
     assert!(line("shape").ends_with("context 512"), "{page}");
-    assert!(line("host").contains("clif128 on ") && line("host").ends_with("3 threads"), "{page}");
+    let backend = format!("{} on ", default_backend());
+    assert!(line("host").contains(&backend) && line("host").ends_with("3 threads"), "{page}");
     assert!(line("kernels").contains("compiled in "), "{page}");
     assert!(page.contains("  attention_9q3kv_64"), "{page}");
 }

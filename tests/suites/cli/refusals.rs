@@ -4,7 +4,7 @@ use deepthin_dsl::Model;
 use deepthin_dsl::model::{Group, TensorStorage};
 use deepthin_tests::gguf_model;
 
-use super::{Folder, assert_fails, ended};
+use super::{Folder, assert_fails, ended, stdout};
 
 /// Asserts the code and parts of the message, and that no data was written.
 #[track_caller]
@@ -74,13 +74,30 @@ fn weights_are_needed_to_run_and_given_once() {
 fn options_without_kernels_are_refused_never_replaced() {
     let folder = Folder::new();
     let small = folder.small();
-    let with = |option: &[&str], code, parts: &[&str]| {
-        let words = ["run", &small, "--random", "1", "-p", "a"];
-        refused(&[&words[..], option].concat(), code, parts);
-    };
-    with(&["--isa", "avx2"], 69, &["--isa avx2 is not there yet"]);
-    with(&["--isa", "avx512"], 69, &["--isa avx512 is not there yet"]);
-    refused(&["info", &small, "--isa", "avx512"], 69, &["--isa avx512"]);
+    // A processor that is named stands for one that this machine may not be.
+    let listing = ["dump", &small, "--stage", "asm", "--isa", "avx512", "--cpu"];
+    let missing = ["the back end `avx512` needs avx512vnni", "(x86-64-v4)", "fix: leave out --isa"];
+    refused(&[&listing[..], &["x86-64-v4"]].concat(), 69, &missing);
+    let missing = ["needs avx512f, avx512bw, avx512dq, avx512vl, avx512vnni", "(alderlake)"];
+    refused(&[&listing[..], &["alderlake"]].concat(), 69, &missing);
+}
+
+/// Each back end that this machine has says the same, and whoever has none is told what is missing.
+#[test]
+fn every_back_end_of_this_machine_runs() {
+    let folder = Folder::new();
+    let small = folder.small();
+    let words = ["run", &small, "--random", "1", "-p", "a", "-n", "8"];
+    let expected = stdout(&words);
+    for isa in ["clif128", "avx2", "avx512"] {
+        let ended = ended(&[&words[..], &["--isa", isa]].concat());
+        if ended.code == Some(69) {
+            let told = format!("the back end `{isa}` needs ");
+            assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+        } else {
+            assert_eq!((ended.code, &ended.stdout), (Some(0), &expected), "{isa}");
+        }
+    }
 }
 
 /// Codes are multiplied with codes: `--activations q8` needs some tensor of codes, in the

@@ -105,8 +105,6 @@ fn what_cannot_be_verified() {
     assert_fails(&verify("kernel"), 65, &["1:7"]);
     assert_fails(&verify(&COPY.replace("b1[0]", "b1[4]")), 65, &["V-12"]);
     assert_fails(&verify(&format!(";; input b0 = f32 [1]\n{COPY}")), 65, &["has 4 bytes"]);
-    let wide = COPY.replace("lanes 4", "lanes 8").replace(" 16", " 32");
-    assert_fails(&verify(&wide), 69, &["has 8 lanes, expected the 4 of clif128"]);
     assert_fails(&ended(&["verify", &folder.path("none.vir")]), 66, &["no such file"]);
     assert_fails(&ended(&["verify"]), 2, &["<MODEL>"]);
     assert_fails(&ended(&["verify", "m.thin", "--random-models", "3"]), 2, &["--random-models"]);

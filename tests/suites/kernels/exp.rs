@@ -3,13 +3,26 @@
 
 use std::collections::BTreeSet;
 
+use deepthin::verify::machine::MachineCode;
 use deepthin_compiler::interp::vir::run;
 use deepthin_tests::elementwise::{BATCH, EXP, Function, SILU};
+use deepthin_tests::jit::machines;
 use deepthin_tests::reference::ulp_error;
 
 /// Calls `see` with x and the result of machine code for every `stride`th bit pattern.
 fn sweep(function: Function, stride: usize, mut see: impl FnMut(f32, f32)) {
-    let mut compiled = function.compiled();
+    for machine in machines() {
+        sweep_on(machine, function, stride, &mut see);
+    }
+}
+
+fn sweep_on(
+    machine: &MachineCode,
+    function: Function,
+    stride: usize,
+    see: &mut impl FnMut(f32, f32),
+) {
+    let mut compiled = function.compiled_on(machine);
     let mut patterns = (0..=u32::MAX).step_by(stride).peekable();
     while patterns.peek().is_some() {
         let batch: Vec<u32> = patterns.by_ref().take(BATCH as usize).collect();
@@ -65,16 +78,20 @@ fn compiled_functions_are_the_interpreter_on_a_sample() {
     let sample = sample();
     let x: Vec<u8> = sample.iter().flat_map(|bits| bits.to_le_bytes()).collect();
     for function in [EXP, SILU] {
-        let compiled = function.compiled().apply(&sample);
+        let compiled: Vec<Vec<f32>> =
+            machines().iter().map(|m| function.compiled_on(m).apply(&sample)).collect();
         for lanes in [4, 8, 16] {
             let mut buffers = [x.clone(), Vec::new()];
             buffers.iter_mut().for_each(|bytes| bytes.resize(BATCH as usize * 4, 0));
             run(&function.kernel(lanes), &mut buffers[..], &[]).unwrap();
-            let interpreted = buffers[1].as_chunks().0.iter().map(|y| f32::from_le_bytes(*y));
-            for ((bits, compiled), interpreted) in sample.iter().zip(&compiled).zip(interpreted) {
-                let x = f32::from_bits(*bits);
-                let equal = same(*compiled, interpreted);
-                assert!(equal, "{}({x:e}): {compiled:e}, {interpreted:e}", function.name);
+            for compiled in &compiled {
+                let interpreted = buffers[1].as_chunks().0.iter().map(|y| f32::from_le_bytes(*y));
+                for ((bits, compiled), interpreted) in sample.iter().zip(compiled).zip(interpreted)
+                {
+                    let x = f32::from_bits(*bits);
+                    let equal = same(*compiled, interpreted);
+                    assert!(equal, "{}({x:e}): {compiled:e}, {interpreted:e}", function.name);
+                }
             }
         }
     }

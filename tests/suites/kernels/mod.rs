@@ -3,7 +3,7 @@
 mod dot;
 mod emulated;
 mod exp;
-mod planned;
+pub(super) mod planned;
 mod prefetch;
 
 use std::sync::Arc;

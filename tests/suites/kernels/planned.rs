@@ -14,7 +14,7 @@ use deepthin_dsl::model::{Activations, Block, Group, KvStorage, Sharing, Storage
 use deepthin_tests::engine::Subject;
 use deepthin_tests::graphs;
 use deepthin_tests::guard::{POISON, Placement};
-use deepthin_tests::jit::machine_code;
+use deepthin_tests::jit::machines;
 use deepthin_tests::project::root;
 
 /// Most instructions of a call.
@@ -30,11 +30,11 @@ fn benches<'p>(engine: &dyn KernelEngine, lowered: &'p Lowered) -> Vec<(Planned<
 /// An engine against the interpreter, on `cases` calls of every kernel, or as many as it takes until
 /// one writes something (a share may be empty).
 pub(super) fn check_kernels(engine: &dyn KernelEngine, subject: &Subject, cases: u64) {
-    let plan = &subject.lowered(4).plan;
-    let mut constants = constants(plan, &*subject.weights, 2).unwrap();
+    let lowered = subject.lowered(engine.lanes());
+    let mut constants = constants(&lowered.plan, &*subject.weights, 2).unwrap();
     let own = Some(Own::of(&mut constants));
     let drawing = Drawing { own, garbage: POISON, steps: STEPS };
-    for (planned, mut bench) in benches(engine, subject.lowered(4)) {
+    for (planned, mut bench) in benches(engine, lowered) {
         let mut written = false;
         for seed in 0..40 {
             if written && seed >= cases {
@@ -43,7 +43,8 @@ pub(super) fn check_kernels(engine: &dyn KernelEngine, subject: &Subject, cases:
             let drawn = planned.draw(&drawing, seed);
             let expected = drawn.case.expected().unwrap();
             let mismatch = bench.compare(&drawn.case, &expected).unwrap();
-            assert_eq!(mismatch, None, "{}, seed {seed}", planned.kernel.name);
+            let name = engine.name();
+            assert_eq!(mismatch, None, "{}, seed {seed} on {name}", planned.kernel.name);
             if let Some(Distance { share, place }) = distance(&planned, &drawn, &expected) {
                 assert!(share <= 1.0, "{}, seed {seed}: {share} at {place}", planned.kernel.name);
             }
@@ -56,8 +57,8 @@ pub(super) fn check_kernels(engine: &dyn KernelEngine, subject: &Subject, cases:
 /// Machine code of every kernel in memory that held zeros, and in memory that held garbage (both
 /// in what it writes and behind the elements of its input): what differs afterwards was never
 /// written.
-fn check_memory(subject: &Subject) {
-    for (planned, mut bench) in benches(machine_code(), subject.lowered(4)) {
+fn check_memory(engine: &dyn KernelEngine, subject: &Subject) {
+    for (planned, mut bench) in benches(engine, subject.lowered(engine.lanes())) {
         for seed in 0..6 {
             let [zeros, garbage] = [0, 0xa5].map(|garbage| {
                 let drawing = Drawing { own: None, garbage, steps: STEPS };
@@ -78,7 +79,7 @@ fn check_memory(subject: &Subject) {
 }
 
 /// Odd sizes, several head sizes; everything that one format needs, of weights and of the cache.
-pub(super) fn models() -> Vec<Subject> {
+pub(crate) fn models() -> Vec<Subject> {
     let model = |vocab, width, [heads, kv_heads, head_dim]: [u32; 3], hidden| {
         let block = Block { heads, kv_heads, head_dim, ffn_hidden: hidden, ..graphs::tiny().block };
         Model { vocab, width, block, depth: 1, sharing: Sharing::None, ..graphs::tiny() }
@@ -118,13 +119,19 @@ pub(super) fn models() -> Vec<Subject> {
 #[test]
 fn planned_kernels_of_every_format() {
     for subject in models() {
-        check_kernels(machine_code(), &subject, 8);
+        for machine in machines() {
+            check_kernels(machine, &subject, 8);
+        }
     }
 }
 
 #[test]
 fn kernels_do_not_depend_on_what_memory_held() {
-    models().iter().for_each(check_memory);
+    for subject in models() {
+        for machine in machines() {
+            check_memory(machine, &subject);
+        }
+    }
 }
 
 /// The shapes of SmolLM2-135M in the formats of its file, with a small vocabulary.
@@ -139,5 +146,7 @@ pub(super) fn smollm2() -> Subject {
 
 #[test]
 fn planned_kernels_of_smollm2() {
-    check_kernels(machine_code(), &smollm2(), 3);
+    for machine in machines() {
+        check_kernels(machine, &smollm2(), 3);
+    }
 }

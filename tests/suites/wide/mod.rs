@@ -1,5 +1,8 @@
 //! Back ends of 256 and 512 bits: generated kernels against the interpreter.
 
+mod forms;
+mod registers;
+
 use std::sync::Arc;
 
 use deepthin::verify::Case;

@@ -237,3 +237,19 @@ forms! {
     ClearUpper [] VEX_Vzeroupper VEX_Vzeroupper
     Return [] Retnq Retnq
 }
+
+impl Form {
+    /// Whether lanes can be left out by a mask register.
+    pub const fn takes_mask(self) -> bool {
+        matches!(
+            self,
+            Form::Load
+                | Form::Store
+                | Form::LoadWords
+                | Form::LoadBytes
+                | Form::NarrowWords
+                | Form::NarrowBytes
+                | Form::BlendMask
+        )
+    }
+}

@@ -1,0 +1,299 @@
+//! Every form that a wide back end can emit: encoded with many operands, decoded again, shown to a
+//! second disassembler, and emitted by kernels that the interpreter is held against.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+
+use deepthin_compiler::codegen::x64wide::Width;
+use deepthin_compiler::codegen::x64wide::forms::{Form, Operand};
+use deepthin_compiler::vir::{Verified, verify};
+use deepthin_tests::c_tools;
+use deepthin_tests::filetest;
+use deepthin_tests::jit::wide;
+use deepthin_tests::kernels;
+use iced_x86::{
+    Code, Decoder, DecoderOptions, Encoder, Formatter, GasFormatter, Instruction, MemorySize,
+    OpKind, Register,
+};
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::TestRunner;
+use tempfile::TempDir;
+
+use super::super::kernels::planned;
+
+/// Random numbers that are the same each time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, count: u64) -> u64 {
+        self.next() % count
+    }
+}
+
+/// Every encoding of the table.
+fn encodings() -> Vec<(Form, Width, Code)> {
+    let all = [Width::Ymm, Width::Zmm]
+        .into_iter()
+        .flat_map(|width| Form::ALL.iter().map(move |form| (*form, width, form.code(width))));
+    all.filter(|(.., code)| *code != Code::INVALID).collect()
+}
+
+/// The first register of an operand's kind, and how many there are.
+fn registers(operand: Operand, width: Width, is_evex: bool) -> Option<(Register, u64)> {
+    let count = if is_evex { 32 } else { 16 };
+    let vector = |width| if width == Width::Zmm { Register::ZMM0 } else { Register::YMM0 };
+    Some(match operand {
+        Operand::Vector | Operand::VectorOrMemory => (vector(width), count),
+        Operand::Half | Operand::HalfOrMemory if width == Width::Zmm => (Register::YMM0, count),
+        Operand::Half | Operand::HalfOrMemory | Operand::Xmm | Operand::XmmOrMemory => {
+            (Register::XMM0, count)
+        }
+        Operand::General | Operand::GeneralOrMemory => (Register::RAX, 16),
+        Operand::Low | Operand::LowOrMemory => (Register::EAX, 16),
+        Operand::Mask | Operand::MaskOrMemory => (Register::K0, 8),
+        _ => return None,
+    })
+}
+
+/// An instruction of a form with random operands.
+fn drawn(random: &mut Random, form: Form, width: Width, code: Code) -> Instruction {
+    let is_evex = code.op_code().instruction_string().starts_with("V")
+        && format!("{code:?}").starts_with("EVEX");
+    if form.operands() == [Operand::Target] {
+        let distance = if format!("{code:?}").contains("rel8") { 100 } else { 1 << 28 };
+        return Instruction::with_branch(code, (1 << 30) + random.below(distance)).unwrap();
+    }
+    let mut drawn = Instruction::default();
+    drawn.set_code(code);
+    for (n, operand) in (0..).zip(form.operands()) {
+        let takes_memory = operand.takes_memory();
+        let is_memory = *operand == Operand::Memory || takes_memory && random.below(2) == 0;
+        if is_memory {
+            drawn.set_op_kind(n, OpKind::Memory);
+            let is_constant = random.below(4) == 0;
+            let base = match is_constant {
+                true => Register::RIP,
+                false => Register::RAX + u32::try_from(random.below(16)).unwrap(),
+            };
+            let displacement: i64 = match random.below(4) {
+                0 => 0,
+                1 => i64::try_from(random.below(256)).unwrap() - 128,
+                2 => (i64::try_from(random.below(256)).unwrap() - 128) * 64,
+                _ => i64::try_from(random.below(1 << 31)).unwrap() - (1 << 30),
+            };
+            let displacement = if is_constant { (1 << 30) + displacement / 2 } else { displacement };
+            drawn.set_memory_base(base);
+            drawn.set_memory_displacement64(displacement.cast_unsigned());
+            drawn.set_memory_displ_size(u32::from(displacement != 0));
+            let can = code.op_code().can_broadcast() && *operand == Operand::VectorOrMemory;
+            drawn.set_is_broadcast(can && random.below(2) == 0);
+        } else if let Some((first, count)) = registers(*operand, width, is_evex) {
+            drawn.set_op_kind(n, OpKind::Register);
+            drawn.set_op_register(n, first + u32::try_from(random.below(count)).unwrap());
+        } else {
+            number(&mut drawn, n, *operand, random.next());
+        }
+    }
+    if form.takes_mask() && is_evex && random.below(2) == 0 {
+        drawn.set_op_mask(Register::K1 + u32::try_from(random.below(7)).unwrap());
+        let is_store = drawn.op0_kind() == OpKind::Memory;
+        drawn.set_zeroing_masking(form != Form::BlendMask && !is_store);
+    }
+    drawn
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "numbers are drawn: their low bits will do")]
+fn number(drawn: &mut Instruction, n: u32, operand: Operand, bits: u64) {
+    match operand {
+        Operand::SignedByte => {
+            drawn.set_op_kind(n, OpKind::Immediate8to64);
+            drawn.set_immediate8to64(i64::from(bits as i8));
+        }
+        Operand::Signed32 => {
+            drawn.set_op_kind(n, OpKind::Immediate32to64);
+            drawn.set_immediate32to64(i64::from(bits as i32));
+        }
+        Operand::Bits32 => {
+            drawn.set_op_kind(n, OpKind::Immediate32);
+            drawn.set_immediate32(bits as u32);
+        }
+        Operand::Bits64 => {
+            drawn.set_op_kind(n, OpKind::Immediate64);
+            drawn.set_immediate64(bits);
+        }
+        _ => {
+            drawn.set_op_kind(n, OpKind::Immediate8);
+            drawn.set_immediate8(bits as u8);
+        }
+    }
+}
+
+/// A place where distances to everything that is drawn fit.
+const HERE: u64 = 1 << 30;
+
+/// How many of each encoding are drawn: a million in all where tests are optimized.
+const DRAWN: u64 = if cfg!(debug_assertions) { 1_500 } else { 8_000 };
+
+#[test]
+fn every_form_decodes_to_what_was_encoded() {
+    let (mut encoder, mut random) = (Encoder::new(64), Random(0x9e37_79b9_7f4a_7c15));
+    for (form, width, code) in encodings() {
+        for _ in 0..DRAWN {
+            let drawn = drawn(&mut random, form, width, code);
+            let length = encoder.encode(&drawn, HERE).unwrap_or_else(|e| panic!("{form:?}: {e}"));
+            let bytes = encoder.take_buffer();
+            assert_eq!(bytes.len(), length);
+            let found = Decoder::with_ip(64, &bytes, HERE, DecoderOptions::NONE).decode();
+            assert_eq!(found.code(), code, "{form:?} {bytes:02x?}");
+            assert_eq!(found.len(), length, "{form:?}");
+            assert_eq!(text(&found), text(&drawn), "{form:?} {bytes:02x?}");
+            assert_eq!(found.op_mask(), drawn.op_mask(), "{form:?}");
+            assert_eq!(found.memory_base(), drawn.memory_base(), "{form:?}");
+            assert_eq!(found.memory_displacement64(), drawn.memory_displacement64(), "{form:?}");
+        }
+    }
+}
+
+fn text(instruction: &Instruction) -> String {
+    let mut text = String::new();
+    GasFormatter::new().format(instruction, &mut text);
+    text
+}
+
+/// The length and the operands as another program reads them: each encoding a few hundred times,
+/// in one file for each width.
+#[test]
+fn a_second_disassembler_reads_the_same() {
+    if !c_tools::have(&["objdump"]) {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("forms.bin");
+    let (mut encoder, mut random) = (Encoder::new(64), Random(0x2545_f491_4f6c_dd1d));
+    let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+    for (form, width, code) in encodings() {
+        for _ in 0..DRAWN / 5 {
+            let drawn = drawn(&mut random, form, width, code);
+            let at = HERE + bytes.len() as u64;
+            if encoder.encode(&drawn, at).is_err() {
+                continue; // a short jump from further on
+            }
+            let own = encoder.take_buffer();
+            let again = Decoder::with_ip(64, &own, at, DecoderOptions::NONE).decode();
+            expected.push((at, own.len(), again));
+            bytes.extend(own);
+        }
+    }
+    fs::write(&path, &bytes).unwrap();
+    let arguments = ["-D", "-b", "binary", "-m", "i386:x86-64", "-w", "--no-show-raw-insn"];
+    let start = format!("--adjust-vma={HERE:#x}");
+    let listed = c_tools::run(Command::new("objdump").args(arguments).arg(start).arg(&path));
+    let mut lines = listed.lines().filter_map(|line| line.trim().split_once(":\t"));
+    assert!(expected.len() > 20_000, "{}", expected.len());
+    for (at, length, instruction) in expected {
+        let (place, found) = lines.next().expect("a line for each instruction");
+        assert_eq!(place, format!("{at:x}"), "after it: {found}; {length} bytes of {instruction:?}");
+        let own = normal(&text(&instruction));
+        assert_eq!(normal(found), own, "{place}: {found}");
+    }
+}
+
+/// A line of either disassembler without spaces, comments and suffixes in which they differ.
+fn normal(line: &str) -> String {
+    let line = line.split('#').next().unwrap_or_default();
+    let line = line.split('<').next().unwrap_or_default();
+    let mut words = line.split_whitespace();
+    let mnemonic = words.next().unwrap_or_default();
+    let mut normal = String::new();
+    let mnemonic = match mnemonic {
+        "movabs" | "movabsq" => "mov",
+        "retq" => "ret",
+        other => other,
+    };
+    let general = ["mov", "add", "sub", "cmp", "imul", "lea", "inc", "dec", "shl", "push", "pop"];
+    let bare = mnemonic.strip_suffix(['q', 'l']).filter(|bare| general.contains(bare));
+    normal.push_str(bare.unwrap_or(mnemonic));
+    for word in words {
+        let _ = write!(normal, " {word}");
+    }
+    normal.replace(", ", ",").replace(",1)", ")").to_lowercase()
+}
+
+/// Kernels of all suites: drawn ones, those of test files, those of models.
+fn kernels_of(lanes: u32) -> Vec<Verified> {
+    let mut runner = TestRunner::deterministic();
+    let strategy = kernels::kernel(lanes);
+    let drawn = (0..300).map(|_| strategy.new_tree(&mut runner).unwrap().current());
+    let mut all: Vec<Verified> = drawn.map(|kernel| verify(kernel).unwrap()).collect();
+    for (_, text) in filetest::files(&filetest::directory("vir/run")) {
+        let kernel = verify(deepthin_compiler::vir::parse(&text).unwrap()).unwrap();
+        all.extend((kernel.lanes == lanes).then_some(kernel));
+    }
+    for subject in planned::models() {
+        all.extend(subject.lowered(lanes).kernels.iter().cloned());
+    }
+    all
+}
+
+/// Each form is in the code of some kernel that other suites hold against the interpreter, and no
+/// kernel has another.
+#[test]
+fn every_form_is_emitted_by_some_kernel() {
+    let mut missing = Vec::new();
+    for backend in wide() {
+        use deepthin_compiler::codegen::Backend as _;
+        let lanes = backend.lanes();
+        let width = if lanes == 8 { Width::Ymm } else { Width::Zmm };
+        let mut emitted: BTreeSet<Form> = BTreeSet::new();
+        let kernels = kernels_of(lanes);
+        for kernel in &kernels {
+            emitted.extend(backend.analysis(kernel).unwrap().1);
+        }
+        let least = backend.without_dot_products();
+        for kernel in &kernels {
+            emitted.extend(least.analysis(kernel).unwrap().1);
+        }
+        for form in Form::ALL {
+            let is_there = form.code(width) != Code::INVALID;
+            assert!(is_there || !emitted.contains(form), "{form:?} has no encoding");
+            if is_there && !emitted.contains(form) {
+                missing.push(format!("{form:?} of {lanes} lanes"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "emitted by no kernel: {missing:?}");
+}
+
+/// An operand in memory of an instruction that has one is what the table says it is: of the size
+/// of the vector or of an element.
+#[test]
+fn memory_operands_are_as_large_as_lanes_are_many() {
+    for (form, width, code) in encodings() {
+        let Some(n) = form.operands().iter().position(|o| *o == Operand::VectorOrMemory) else {
+            continue;
+        };
+        let mut instruction = Instruction::default();
+        instruction.set_code(code);
+        for (m, operand) in (0..).zip(form.operands()) {
+            if m as usize == n {
+                instruction.set_op_kind(m, OpKind::Memory);
+                instruction.set_memory_base(Register::RAX);
+            } else if let Some((first, _)) = registers(*operand, width, false) {
+                instruction.set_op_kind(m, OpKind::Register);
+                instruction.set_op_register(m, first);
+            }
+        }
+        let bytes = instruction.memory_size().size();
+        assert_eq!(bytes, width.lanes() as usize * 4, "{form:?}: {:?}", instruction.memory_size());
+        assert_ne!(instruction.memory_size(), MemorySize::Unknown);
+    }
+}
