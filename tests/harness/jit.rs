@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use deepthin::verify::Case;
 use deepthin::verify::guard::Placement;
 use deepthin::verify::machine::{Bench, KernelEngine, MachineCode};
-use deepthin_compiler::codegen::x64wide::{Wide, Width};
-use deepthin_compiler::codegen::{Backend, CodegenError};
 use deepthin_compiler::codegen::choice::Vectors;
 use deepthin_compiler::codegen::clif::Clif;
+use deepthin_compiler::codegen::x64wide::{Wide, Width};
+use deepthin_compiler::codegen::{Backend, CodegenError};
 use deepthin_compiler::vir::Verified;
 use deepthin_runtime::abi::KernelCode;
 

@@ -171,10 +171,7 @@ impl BenchArgs {
     pub(crate) fn options(&self) -> Vec<RunOptions> {
         let VariantArgs { activations, kv, isa, .. } = &self.variants;
         let needed = self.tests().into_iter().map(Test::positions).max();
-        let base = RunOptions {
-            context: self.context.or(needed),
-            ..RunOptions::default()
-        };
+        let base = RunOptions { context: self.context.or(needed), ..RunOptions::default() };
         let mut options = vec![base];
         options = each(&options, activations, |options, choice| RunOptions {
             activations: Some(choice.of_model()),

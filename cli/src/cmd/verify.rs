@@ -14,8 +14,10 @@ use deepthin::verify::planned::Own;
 use deepthin::verify::report::{CounterExample, Report};
 use deepthin::verify::whole::{self, Sequences};
 use deepthin::verify::{Settings, VerifyError, verify_kernels, verify_random, verify_text};
+use deepthin_compiler::codegen::choice::Vectors;
 use deepthin_compiler::fir::Graph;
 use deepthin_compiler::pipeline::{CompileError, program};
+use deepthin_compiler::vir;
 use deepthin_compiler::weights::RandomWeights;
 use deepthin_dsl::Model;
 use deepthin_runtime::shown::Shown;
@@ -122,6 +124,8 @@ fn text(
         return Err(Failure::new(Exit::BadData, message).fix("name the text of a kernel"));
     };
     let progress = VerifyProgress::new("a kernel", interrupt.clone());
+    let of_its_lanes = of_lanes_of(&text);
+    let machine = of_its_lanes.as_ref().map_or(machine, |machine| machine as &dyn KernelEngine);
     verify_text(machine, &text, settings, &progress).map_err(|error| match error {
         // A place in the text follows the path at once, as in `kernel.vir:3:1: ..`.
         VerifyError::Text(FiletestError::Parse(_)) => {
@@ -130,6 +134,13 @@ fn text(
         VerifyError::Text(_) => Failure::from(error).at(format_args!("{}: ", Shown(path))),
         error => error.into(),
     })
+}
+
+/// What runs kernels of as many lanes as that of a text has, where this machine can.
+fn of_lanes_of(text: &str) -> Option<MachineCode> {
+    let lanes = vir::parse(text).ok()?.lanes;
+    let all = Vectors::ALL.into_iter().filter_map(|vectors| Vectors::for_host(Some(vectors)).ok());
+    all.into_iter().find(|backend| backend.lanes() == lanes).map(MachineCode::from)
 }
 
 /// The user's own model.

@@ -52,7 +52,10 @@ impl KernelCode for JitKernel {
 ///
 /// # Errors
 /// Code for another target than this machine; no memory.
-pub fn link(backend: &dyn Backend, codes: &[Code]) -> Result<Vec<Arc<dyn KernelCode>>, CodegenError> {
+pub fn link(
+    backend: &dyn Backend,
+    codes: &[Code],
+) -> Result<Vec<Arc<dyn KernelCode>>, CodegenError> {
     if Target::host()? != *backend.target() {
         return Err(CodegenError::Foreign { target: *backend.target() });
     }

@@ -19,11 +19,7 @@ pub fn symbol(model: &str, kernel: &str) -> String {
 ///
 /// # Errors
 /// Two kernels of one name; anything else is a bug.
-pub fn object(
-    backend: &dyn Backend,
-    model: &str,
-    codes: &[Code],
-) -> Result<Vec<u8>, CodegenError> {
+pub fn object(backend: &dyn Backend, model: &str, codes: &[Code]) -> Result<Vec<u8>, CodegenError> {
     let failed = |error: &dyn std::fmt::Display| CodegenError::Object(error.to_string());
     let mut builder = ObjectBuilder::new(backend.isa().clone(), model, default_libcall_names())
         .map_err(|e| failed(&e))?;

@@ -1,7 +1,7 @@
 //! Products of codes with f32 activations: each weight is dequantized where it is used.
 
 use super::codes::{self, Count, Numbers, widened};
-use super::product::{Group, Product};
+use super::product::{Group, Product, SHORT_OF_REGISTERS};
 use crate::format::{Bits, Codes, Scale};
 use crate::pack::layout::{BLOCK_COLUMNS, PANEL, TILE};
 use crate::vir::{Affine, Bound, Builder, Elem, IndexId, ValueId};
@@ -53,7 +53,11 @@ impl Product {
         group: &Group,
         sums: &[ValueId],
     ) -> Vec<ValueId> {
-        let held = if self.tokens == 1 { HELD_VECTORS } else { group.rows.len() };
+        let held = match codes.bits {
+            _ if self.tokens > 1 => group.rows.len(),
+            Bits::Six if b.lanes() == SHORT_OF_REGISTERS => 1,
+            Bits::Four | Bits::Six | Bits::Eight => HELD_VECTORS,
+        };
         let mut sums = sums.to_vec();
         for first in (0..group.rows.len()).step_by(held) {
             let vectors = first..group.rows.len().min(first + held);

@@ -8,12 +8,14 @@
 use super::codes::widened;
 use super::norm::Rows;
 use super::quantize::QuantizedRows;
-use crate::format::Format;
+use crate::format::{Bits, Format};
 use crate::pack::layout::{LINE, Layout, PANEL, TILE};
 use crate::vir::{Affine, Bound, BufferId, Builder, Elem, IndexId, ValueId};
 
 /// Independent chains that hide the latency of a fused multiply-add.
 const CHAINS: u32 = 8;
+/// Lanes of vectors of which there are no more than sixteen, and every move to the stack counts.
+pub(super) const SHORT_OF_REGISTERS: u32 = 8;
 /// Columns per iteration of an unquantized loop.
 const UNROLL: u32 = 8;
 
@@ -58,14 +60,26 @@ impl Product {
     /// Products of the panels `begin..end` of this matrix, which are panels `first + ..` of `y`.
     pub(super) fn emit(&self, b: &mut Builder, begin: Bound, end: Bound, first: u32) {
         let lanes = b.lanes();
-        // A power of two for 1 to 4 tokens (three tokens: two vectors, six chains).
-        let vectors = (CHAINS / self.tokens).clamp(1, PANEL / lanes);
+        let vectors = self.vectors(lanes);
         b.for_range(begin, end, [], |b, panel, []| {
             let rows = (0..vectors).map(|v| v * lanes).collect();
             let group = Group { rows, loops: Vec::new() };
             self.groups(b, panel, vectors * lanes, group, first);
             []
         });
+    }
+
+    /// Row vectors of a group: as many as give enough chains, and as registers hold. A power of
+    /// two for 1 to 4 tokens (three tokens: two vectors, six chains).
+    fn vectors(&self, lanes: u32) -> u32 {
+        let vectors = (CHAINS / self.tokens).clamp(1, PANEL / lanes);
+        let is_short = lanes == SHORT_OF_REGISTERS && self.tokens > 1;
+        match self.layout.format {
+            // Two sums for each chain, or the bytes of every quad.
+            Format::Codes(_) if is_short && self.quantized.is_some() => 1,
+            Format::Codes(codes) if is_short && codes.bits == Bits::Six => 1,
+            Format::Codes(_) | Format::F32 | Format::F16 | Format::Bf16 => vectors,
+        }
     }
 
     /// Loops over the groups of `height` rows of a panel: first tiles, then parts of a tile.

@@ -109,7 +109,10 @@ fn keys_are_those_of_llama_bench_and_then_ours() {
     let row: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(row.as_object().unwrap().len(), keys.len());
     assert_eq!(row["model_filename"], small);
-    assert_eq!((&row["model_type"], &row["backends"]), (&"bytes".into(), &default_backend().into()));
+    assert_eq!(
+        (&row["model_type"], &row["backends"]),
+        (&"bytes".into(), &default_backend().into())
+    );
     assert_eq!((&row["type_k"], &row["activations"]), (&"f32".into(), &"f32".into()));
 }
 

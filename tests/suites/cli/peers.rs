@@ -84,8 +84,8 @@ fn peers_run_once_in_each_round() {
     let place = |row: &Value| {
         (row["test"].as_str().unwrap().to_owned(), row["backends"].as_str().unwrap().to_owned())
     };
-    let expected =
-        ["pp8", "tg4"].map(|test| [default_backend(), "b", "a"].map(|b| (test.to_owned(), b.to_owned())));
+    let expected = ["pp8", "tg4"]
+        .map(|test| [default_backend(), "b", "a"].map(|b| (test.to_owned(), b.to_owned())));
     assert_eq!(rows.iter().map(place).collect::<Vec<_>>(), expected.concat());
     let round = ["b", "a"].map(|name| format!("--peers {name} -t 2 -p 8 -n 4 -d 0 --reps 1"));
     assert_eq!(setting.calls(), [&round[..]; 3].concat());

@@ -2,20 +2,25 @@
 //! second disassembler, and emitted by kernels that the interpreter is held against.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
+use std::sync::Arc;
 
-use deepthin_compiler::codegen::x64wide::Width;
+use deepthin::verify::Case;
+use deepthin::verify::machine::{Bench, KernelEngine as _};
+use deepthin_compiler::codegen::target::{Isa, Target};
 use deepthin_compiler::codegen::x64wide::forms::{Form, Operand};
-use deepthin_compiler::vir::{Verified, verify};
+use deepthin_compiler::codegen::x64wide::{Wide, Width};
+use deepthin_compiler::vir::{
+    Access, Affine, BinaryOp, Bound, Builder, CompareOp, Elem, Kernel, ValueId, Verified, verify,
+};
 use deepthin_tests::c_tools;
 use deepthin_tests::filetest;
-use deepthin_tests::jit::wide;
+use deepthin_tests::jit::machines_of;
 use deepthin_tests::kernels;
 use iced_x86::{
-    Code, Decoder, DecoderOptions, Encoder, Formatter, GasFormatter, Instruction, MemorySize,
-    OpKind, Register,
+    Code, Decoder, DecoderOptions, Encoder, EncodingKind, Formatter, GasFormatter, Instruction,
+    MemorySize, OpKind, Register,
 };
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
@@ -39,8 +44,11 @@ impl Random {
     }
 }
 
+/// A form, a width, and what encodes it there.
+type Encoding = (Form, Width, Code);
+
 /// Every encoding of the table.
-fn encodings() -> Vec<(Form, Width, Code)> {
+fn encodings() -> Vec<Encoding> {
     let all = [Width::Ymm, Width::Zmm]
         .into_iter()
         .flat_map(|width| Form::ALL.iter().map(move |form| (*form, width, form.code(width))));
@@ -64,13 +72,12 @@ fn registers(operand: Operand, width: Width, is_evex: bool) -> Option<(Register,
     })
 }
 
-/// An instruction of a form with random operands.
-fn drawn(random: &mut Random, form: Form, width: Width, code: Code) -> Instruction {
-    let is_evex = code.op_code().instruction_string().starts_with("V")
-        && format!("{code:?}").starts_with("EVEX");
+/// An instruction of a form with random operands, for the place `at`.
+fn drawn(random: &mut Random, (form, width, code): Encoding, at: u64) -> Instruction {
+    let is_evex = code.op_code().encoding() == EncodingKind::EVEX;
     if form.operands() == [Operand::Target] {
         let distance = if format!("{code:?}").contains("rel8") { 100 } else { 1 << 28 };
-        return Instruction::with_branch(code, (1 << 30) + random.below(distance)).unwrap();
+        return Instruction::with_branch(code, at + random.below(distance)).unwrap();
     }
     let mut drawn = Instruction::default();
     drawn.set_code(code);
@@ -90,7 +97,8 @@ fn drawn(random: &mut Random, form: Form, width: Width, code: Code) -> Instructi
                 2 => (i64::try_from(random.below(256)).unwrap() - 128) * 64,
                 _ => i64::try_from(random.below(1 << 31)).unwrap() - (1 << 30),
             };
-            let displacement = if is_constant { (1 << 30) + displacement / 2 } else { displacement };
+            let displacement =
+                if is_constant { (1 << 30) + displacement / 2 } else { displacement };
             drawn.set_memory_base(base);
             drawn.set_memory_displacement64(displacement.cast_unsigned());
             drawn.set_memory_displ_size(u32::from(displacement != 0));
@@ -146,9 +154,10 @@ const DRAWN: u64 = if cfg!(debug_assertions) { 1_500 } else { 8_000 };
 #[test]
 fn every_form_decodes_to_what_was_encoded() {
     let (mut encoder, mut random) = (Encoder::new(64), Random(0x9e37_79b9_7f4a_7c15));
-    for (form, width, code) in encodings() {
+    for encoding in encodings() {
+        let (form, _, code) = encoding;
         for _ in 0..DRAWN {
-            let drawn = drawn(&mut random, form, width, code);
+            let drawn = drawn(&mut random, encoding, HERE);
             let length = encoder.encode(&drawn, HERE).unwrap_or_else(|e| panic!("{form:?}: {e}"));
             let bytes = encoder.take_buffer();
             assert_eq!(bytes.len(), length);
@@ -164,8 +173,13 @@ fn every_form_decodes_to_what_was_encoded() {
 }
 
 fn text(instruction: &Instruction) -> String {
-    let mut text = String::new();
-    GasFormatter::new().format(instruction, &mut text);
+    let (mut formatter, mut text) = (GasFormatter::new(), String::new());
+    let options = formatter.options_mut();
+    options.set_rip_relative_addresses(true);
+    options.set_uppercase_hex(false);
+    options.set_small_hex_numbers_in_decimal(false);
+    options.set_branch_leading_zeros(false);
+    formatter.format(instruction, &mut text);
     text
 }
 
@@ -180,13 +194,11 @@ fn a_second_disassembler_reads_the_same() {
     let path = folder.path().join("forms.bin");
     let (mut encoder, mut random) = (Encoder::new(64), Random(0x2545_f491_4f6c_dd1d));
     let (mut bytes, mut expected) = (Vec::new(), Vec::new());
-    for (form, width, code) in encodings() {
+    for encoding in encodings() {
         for _ in 0..DRAWN / 5 {
-            let drawn = drawn(&mut random, form, width, code);
             let at = HERE + bytes.len() as u64;
-            if encoder.encode(&drawn, at).is_err() {
-                continue; // a short jump from further on
-            }
+            let drawn = drawn(&mut random, encoding, at);
+            encoder.encode(&drawn, at).unwrap_or_else(|e| panic!("{drawn:?}: {e}"));
             let own = encoder.take_buffer();
             let again = Decoder::with_ip(64, &own, at, DecoderOptions::NONE).decode();
             expected.push((at, own.len(), again));
@@ -197,11 +209,16 @@ fn a_second_disassembler_reads_the_same() {
     let arguments = ["-D", "-b", "binary", "-m", "i386:x86-64", "-w", "--no-show-raw-insn"];
     let start = format!("--adjust-vma={HERE:#x}");
     let listed = c_tools::run(Command::new("objdump").args(arguments).arg(start).arg(&path));
-    let mut lines = listed.lines().filter_map(|line| line.trim().split_once(":\t"));
+    let lines: Vec<(&str, &str)> =
+        listed.lines().filter_map(|line| line.trim().split_once(":\t")).collect();
+    assert_eq!(lines.len(), expected.len());
     assert!(expected.len() > 20_000, "{}", expected.len());
-    for (at, length, instruction) in expected {
-        let (place, found) = lines.next().expect("a line for each instruction");
-        assert_eq!(place, format!("{at:x}"), "after it: {found}; {length} bytes of {instruction:?}");
+    for ((at, length, instruction), (place, found)) in expected.into_iter().zip(lines) {
+        assert_eq!(
+            place,
+            format!("{at:x}"),
+            "after it: {found}; {length} bytes of {instruction:?}"
+        );
         let own = normal(&text(&instruction));
         assert_eq!(normal(found), own, "{place}: {found}");
     }
@@ -210,22 +227,95 @@ fn a_second_disassembler_reads_the_same() {
 /// A line of either disassembler without spaces, comments and suffixes in which they differ.
 fn normal(line: &str) -> String {
     let line = line.split('#').next().unwrap_or_default();
-    let line = line.split('<').next().unwrap_or_default();
+    let line = line.split('<').next().unwrap_or_default().replace("{vex} ", "");
     let mut words = line.split_whitespace();
-    let mnemonic = words.next().unwrap_or_default();
-    let mut normal = String::new();
-    let mnemonic = match mnemonic {
-        "movabs" | "movabsq" => "mov",
-        "retq" => "ret",
+    let mnemonic = match words.next().unwrap_or_default() {
+        "movabs" => "mov",
         other => other,
     };
-    let general = ["mov", "add", "sub", "cmp", "imul", "lea", "inc", "dec", "shl", "push", "pop"];
+    let general = ["mov", "add", "sub", "cmp", "imul", "inc", "dec", "push", "pop"];
     let bare = mnemonic.strip_suffix(['q', 'l']).filter(|bare| general.contains(bare));
-    normal.push_str(bare.unwrap_or(mnemonic));
-    for word in words {
-        let _ = write!(normal, " {word}");
+    let operands: String = words.collect();
+    // No displacement and one of zero; the product of a register with itself as the factor.
+    let operands = format!(",{operands}").replace(",0x0(", ",(");
+    let mut operands: Vec<&str> = operands.split(',').skip(1).collect();
+    if bare == Some("imul") || mnemonic == "imul" {
+        let [.., factor, product] = operands[..] else { return line };
+        if operands.len() == 3 && factor == product {
+            operands.pop();
+        }
     }
-    normal.replace(", ", ",").replace(",1)", ")").to_lowercase()
+    format!("{} {}", bare.unwrap_or(mnemonic), operands.join(","))
+}
+
+/// A kernel with what few have: forty vectors and ten masks that are held at once, numbers of more
+/// than 32 bits and below zero.
+fn odd(lanes: u32) -> Kernel {
+    let vector = i64::from(lanes) * 4;
+    let mut b = Builder::new("odd", lanes);
+    let bytes = lanes * 4 * 50;
+    let [x, y] = ["x", "y"].map(|name| b.buffer(name, bytes, Access::ReadWrite));
+    let none = b.scalar("none", 0, 0);
+    let one = b.scalar("one", 0, 1);
+    let all = 0..40_i64;
+    let at = |i: i64| Affine::constant(i * vector);
+    let values: Vec<ValueId> = all.clone().map(|i| b.load(Elem::F32, x, at(i))).collect();
+    let masks: Vec<ValueId> =
+        (0..10).map(|i| b.compare(CompareOp::FLt, values[i], values[i + 1])).collect();
+    for i in all.rev() {
+        let index = usize::try_from(i).unwrap();
+        let sum = b.fadd(values[index], values[(index + 7) % 40]);
+        let chosen = b.select(masks[index % 10], sum, values[(index + 3) % 40]);
+        b.store(chosen, Elem::F32, y, at(i));
+    }
+    // Each is zero, or minus one and one: factors that no instruction takes as they are.
+    let far = b.index(Affine::index(none, 1 << 40).plus(one, -300).offset(7));
+    b.store(far, Elem::I32, y, at(41));
+    let end = Bound::Clamp {
+        scalar: one,
+        minus: Affine::index(none, -(1 << 41)).offset(-100_000),
+        lo: 99_999,
+        hi: 200_000,
+    };
+    let zero = b.i32(0);
+    let [rounds] = b.for_range(Bound::Const(99_990), end, [zero], |b, i, [sum]| {
+        let number = b.index(Affine::index(i, 1).offset(-99_000));
+        let sum = b.binary(BinaryOp::IAdd, sum, number);
+        [sum]
+    });
+    b.store(rounds, Elem::I32, y, at(42));
+    b.finish()
+}
+
+#[test]
+fn a_kernel_with_what_few_have() {
+    for lanes in [8, 16] {
+        let kernel = Arc::new(verify(odd(lanes)).unwrap());
+        let bytes = lanes as usize * 4 * 50;
+        let x: Vec<u8> = (0..bytes / 4)
+            .flat_map(|i| (f32::from(u8::try_from(i * 37 % 251).unwrap()) - 99.5).to_le_bytes())
+            .collect();
+        for machine in machines_of(lanes) {
+            let code = machine.code(std::slice::from_ref(&*kernel)).unwrap().swap_remove(0);
+            let mut bench = Bench::new(Arc::clone(&kernel), code);
+            for scalars in [vec![0, 0], vec![0, 1]] {
+                let buffers = vec![x.clone().into(), vec![0; bytes].into()];
+                let case = Case { kernel: Arc::clone(&kernel), buffers, scalars };
+                assert_eq!(bench.check(&case).unwrap(), None, "{}", machine.name());
+            }
+        }
+    }
+}
+
+/// The back ends whose code the coverage of forms is counted in: of this machine what it has, and
+/// of processors that it may not be.
+fn back_ends(lanes: u32) -> Vec<Wide> {
+    let named = |cpu, width| Wide::new(&Target::of(Isa::X86_64, Some(cpu)).unwrap(), width);
+    let all = match lanes {
+        8 => vec![named("alderlake", Width::Ymm), named("x86-64-v3", Width::Ymm)],
+        _ => vec![named("cascadelake", Width::Zmm)],
+    };
+    all.into_iter().map(Result::unwrap).collect()
 }
 
 /// Kernels of all suites: drawn ones, those of test files, those of models.
@@ -241,6 +331,7 @@ fn kernels_of(lanes: u32) -> Vec<Verified> {
     for subject in planned::models() {
         all.extend(subject.lowered(lanes).kernels.iter().cloned());
     }
+    all.push(verify(odd(lanes)).unwrap());
     all
 }
 
@@ -249,18 +340,13 @@ fn kernels_of(lanes: u32) -> Vec<Verified> {
 #[test]
 fn every_form_is_emitted_by_some_kernel() {
     let mut missing = Vec::new();
-    for backend in wide() {
-        use deepthin_compiler::codegen::Backend as _;
-        let lanes = backend.lanes();
-        let width = if lanes == 8 { Width::Ymm } else { Width::Zmm };
+    for (lanes, width) in [(8, Width::Ymm), (16, Width::Zmm)] {
         let mut emitted: BTreeSet<Form> = BTreeSet::new();
         let kernels = kernels_of(lanes);
-        for kernel in &kernels {
-            emitted.extend(backend.analysis(kernel).unwrap().1);
-        }
-        let least = backend.without_dot_products();
-        for kernel in &kernels {
-            emitted.extend(least.analysis(kernel).unwrap().1);
+        for backend in back_ends(lanes) {
+            for kernel in &kernels {
+                emitted.extend(backend.analysis(kernel).unwrap().1);
+            }
         }
         for form in Form::ALL {
             let is_there = form.code(width) != Code::INVALID;

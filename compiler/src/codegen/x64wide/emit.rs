@@ -177,7 +177,9 @@ impl Emitter<'_> {
         let (code, output) = (self.code, self.output);
         for step in output.block_insts_and_edits(code, Block::new(block)) {
             match step {
-                InstOrEdit::Edit(Edit::Move { from, to }) => self.shift_register(block, *from, *to)?,
+                InstOrEdit::Edit(Edit::Move { from, to }) => {
+                    self.shift_register(block, *from, *to)?
+                }
                 InstOrEdit::Inst(inst) => self.instruction(block, inst)?,
             }
         }
@@ -440,10 +442,11 @@ fn by_class(class: RegClass, [general, lanes, masks]: [Form; 3]) -> Form {
 
 fn jump_form(condition: Condition) -> [Form; 2] {
     match condition {
-        Condition::Equal => [Form::JumpEqual, Form::JumpEqualShort],
+        // Nothing leads back on these: they leave a loop.
+        Condition::Equal => [Form::JumpEqual; 2],
         Condition::NotEqual => [Form::JumpNotEqual, Form::JumpNotEqualShort],
         Condition::Less => [Form::JumpLess, Form::JumpLessShort],
-        Condition::NotLess => [Form::JumpNotLess, Form::JumpNotLessShort],
+        Condition::NotLess => [Form::JumpNotLess; 2],
     }
 }
 

@@ -204,7 +204,6 @@ forms! {
     MoveBits64 [G B64] Mov_r64_imm64 Mov_r64_imm64
     MoveWord [D M] Movzx_r32_rm16 Movzx_r32_rm16
     MoveByte [D M] Movsx_r32_rm8 Movsx_r32_rm8
-    Address [G M] Lea_r64_m Lea_r64_m
     Add [G GM] Add_r64_rm64 Add_r64_rm64
     AddByte [G S8] Add_rm64_imm8 Add_rm64_imm8
     Add32 [G S32] Add_rm64_imm32 Add_rm64_imm32
@@ -213,7 +212,6 @@ forms! {
     Sub32 [G S32] Sub_rm64_imm32 Sub_rm64_imm32
     Multiply [G GM] Imul_r64_rm64 Imul_r64_rm64
     Multiply32 [G GM S32] Imul_r64_rm64_imm32 Imul_r64_rm64_imm32
-    Shift [G I] Shl_rm64_imm8 Shl_rm64_imm8
     Compare [G GM] Cmp_r64_rm64 Cmp_r64_rm64
     CompareByte [G S8] Cmp_rm64_imm8 Cmp_rm64_imm8
     Compare32 [G S32] Cmp_rm64_imm32 Cmp_rm64_imm32
@@ -227,13 +225,11 @@ forms! {
     Jump [T] Jmp_rel32_64 Jmp_rel32_64
     JumpShort [T] Jmp_rel8_64 Jmp_rel8_64
     JumpEqual [T] Je_rel32_64 Je_rel32_64
-    JumpEqualShort [T] Je_rel8_64 Je_rel8_64
     JumpNotEqual [T] Jne_rel32_64 Jne_rel32_64
     JumpNotEqualShort [T] Jne_rel8_64 Jne_rel8_64
     JumpLess [T] Jl_rel32_64 Jl_rel32_64
     JumpLessShort [T] Jl_rel8_64 Jl_rel8_64
     JumpNotLess [T] Jge_rel32_64 Jge_rel32_64
-    JumpNotLessShort [T] Jge_rel8_64 Jge_rel8_64
     ClearUpper [] VEX_Vzeroupper VEX_Vzeroupper
     Return [] Retnq Retnq
 }

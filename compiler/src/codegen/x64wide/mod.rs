@@ -86,7 +86,8 @@ impl Wide {
         let missing: Vec<&str> =
             needed(width).iter().copied().filter(|name| !has.contains(name)).collect();
         if target.isa() != Isa::X86_64 || !missing.is_empty() {
-            let missing = if missing.is_empty() { needed(width).join(", ") } else { missing.join(", ") };
+            let missing =
+                if missing.is_empty() { needed(width).join(", ") } else { missing.join(", ") };
             return Err(CodegenError::Feature { backend: name(width), target: *target, missing });
         }
         let dot_products = match width {
@@ -134,8 +135,7 @@ impl Wide {
                 expected: self.lanes(),
             });
         }
-        let failed =
-            |message| CodegenError::Backend { kernel: kernel.name.clone(), message };
+        let failed = |message| CodegenError::Backend { kernel: kernel.name.clone(), message };
         let code = select::select(kernel, self.width, self.features);
         let output = allocate::allocate(&code, self.width)
             .map_err(|error| failed(format!("no registers: {error:?}")))?;

@@ -203,9 +203,7 @@ impl<'k> Selector<'k> {
     pub(super) fn index_source(&mut self, index: IndexId) -> Result<i64, Part> {
         match self.indices[index.index()] {
             IndexValue::Known(value) => Ok(value),
-            IndexValue::Scalar(number) => {
-                Err(Part::Memory(table_place(self.scalars, number)))
-            }
+            IndexValue::Scalar(number) => Err(Part::Memory(table_place(self.scalars, number))),
             IndexValue::Register(register) => Err(Part::Use(register)),
             IndexValue::Moving | IndexValue::Undefined => {
                 unreachable!("rule V-18: bounds are of scalars")

@@ -79,7 +79,8 @@ impl<'k> Selector<'k> {
         let needed = through.len() + kept.len() + pressure(body, carried, &mut BTreeSet::new());
         let registers = self.width.registers();
         let room = registers.saturating_sub(needed + SPARE);
-        let mut wanted: Vec<(u32, u32)> = uses.into_iter().map(|(bits, uses)| (uses, bits)).collect();
+        let mut wanted: Vec<(u32, u32)> =
+            uses.into_iter().map(|(bits, uses)| (uses, bits)).collect();
         wanted.sort_unstable_by_key(|(uses, bits)| (u32::MAX - uses, *bits));
         for (_, bits) in wanted.into_iter().take(room) {
             if self.kept(bits).is_none() {

@@ -28,7 +28,7 @@ pub(super) enum DotPart {
 impl Selector<'_> {
     pub(super) fn dot4(&mut self, dst: ValueId, u8s: ValueId, s8s: ValueId, acc: ValueId) {
         let made = if self.features.dot_products {
-            let from = self.get(acc);
+            let from = self.accumulator(acc);
             let u8s = self.get(u8s);
             let s8s = self.source(s8s);
             let def = self.lanes();

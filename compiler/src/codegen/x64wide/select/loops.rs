@@ -70,6 +70,7 @@ impl<'k> Selector<'k> {
         carried: &'k [Carried],
         body: &'k [Inst],
     ) {
+        let bounds = [begin, end];
         let (begin, end) = (self.bound(begin), self.bound(end));
         let surely_runs = match (begin, end) {
             (Ok(begin), Ok(end)) if begin >= end => {
@@ -80,6 +81,9 @@ impl<'k> Selector<'k> {
             _ => false,
         };
         self.flush(None);
+        if let Some(first) = only_round(bounds) {
+            return self.perhaps((begin, end), (var, first), carried, body);
+        }
         let inits: Vec<VReg> = carried.iter().map(|c| self.initial(c)).collect();
         let (outer, was_inner) = (self.depth, self.is_inner);
         let skip = (!surely_runs).then(|| {
@@ -109,6 +113,33 @@ impl<'k> Selector<'k> {
             }
             Some(skip) => self.join(skip, carried, inits, nexts),
         }
+    }
+
+    /// A loop that runs once or never, with the variable `first`: no more than a branch.
+    fn perhaps(
+        &mut self,
+        (begin, end): (Number, Number),
+        (var, first): (IndexId, i64),
+        carried: &'k [Carried],
+        body: &'k [Inst],
+    ) {
+        let inits: Vec<VReg> = carried.iter().map(|c| self.initial(c)).collect();
+        let begin = self.in_register(begin);
+        self.compare_with(begin, end);
+        let [skip, enter] = [(); 2].map(|()| self.code.block(self.depth, false));
+        self.code.branch(Condition::NotLess, skip, enter);
+        self.code.enter(enter);
+        self.scopes.push(Scope::default());
+        self.indices[var.index()] = IndexValue::Known(first);
+        for (c, init) in carried.iter().zip(&inits) {
+            self.set(c.param, *init);
+        }
+        self.body(body);
+        let nexts: Vec<VReg> = carried.iter().map(|c| self.get(c.next)).collect();
+        self.scopes.pop();
+        self.waiting.clear();
+        self.indices[var.index()] = IndexValue::Undefined;
+        self.join(skip, carried, inits, nexts);
     }
 
     /// What a carried value begins with, in a register of its own where it is a constant.
@@ -141,11 +172,7 @@ impl<'k> Selector<'k> {
         if is_inner {
             self.keep_constants(body, carried);
         }
-        let first = if needs_variable {
-            self.in_register(begin)
-        } else {
-            self.trips(begin, end)
-        };
+        let first = if needs_variable { self.in_register(begin) } else { self.trips(begin, end) };
         passed.push(first);
         passed.extend(moving.iter().map(|(_, start, _)| *start));
         self.depth += 1;
@@ -306,6 +333,18 @@ impl<'k> Selector<'k> {
         let def = self.code.register(GENERAL);
         self.code.operation(form, &[Part::Tied { def, from }, Part::Use(limit_register)]);
         def
+    }
+}
+
+/// The variable of a loop whose bounds leave it one round at most.
+fn only_round([begin, end]: [&Bound; 2]) -> Option<i64> {
+    let least = match begin {
+        Bound::Const(least) | Bound::Clamp { lo: least, .. } => *least,
+        Bound::Scalar(_) => return None,
+    };
+    match end {
+        Bound::Clamp { hi, .. } if *hi <= least.saturating_add(1) => Some(least.into()),
+        _ => None,
     }
 }
 

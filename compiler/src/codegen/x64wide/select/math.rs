@@ -155,7 +155,7 @@ impl Selector<'_> {
                 self.code.operation(Form::Fma132, &[tied, Part::Use(addend), other]);
             }
         } else {
-            let from = self.get(c);
+            let from = self.accumulator(c);
             let (factor, other) = (self.get(a), self.source(b));
             let parts = [Part::Tied { def, from }, Part::Use(factor), other];
             self.code.operation(Form::Fma231, &parts);
@@ -222,7 +222,8 @@ impl Selector<'_> {
         };
         for swap in quarters {
             let source = Part::Use(lanes);
-            let swapped = self.made(Form::ShuffleQuarters, &[source, source, Part::Immediate(*swap)]);
+            let swapped =
+                self.made(Form::ShuffleQuarters, &[source, source, Part::Immediate(*swap)]);
             lanes = self.made(form, &[source, Part::Use(swapped)]);
         }
         for swap in [0x4e, 0xb1] {

@@ -228,6 +228,14 @@ impl<'k> Selector<'k> {
         }
     }
 
+    /// The register of a value that becomes another: no copy of a zero that is kept.
+    fn accumulator(&mut self, value: ValueId) -> VReg {
+        match self.slots[value.index()] {
+            Slot::Const(0) => self.made_constant(0),
+            _ => self.get(value),
+        }
+    }
+
     /// A value as a last operand: memory where it is there and used once.
     fn source(&mut self, value: ValueId) -> Part {
         match self.slots[value.index()] {
