@@ -46,6 +46,14 @@ impl<'k> Selector<'k> {
         Place { base: self.pointer(key), displacement }
     }
 
+    /// Whether an address moves with the inner loop at hand.
+    pub(super) fn is_stepped(&self, at: &Address) -> bool {
+        at.offset
+            .terms
+            .iter()
+            .any(|(index, _)| matches!(self.indices[index.index()], IndexValue::Moving))
+    }
+
     /// The pointer of a key, from the scopes or made here.
     fn pointer(&mut self, key: Key) -> VReg {
         if let Some(known) = self.find(&key) {
