@@ -1,5 +1,6 @@
 //! `deepthin dump`: every stage of a model, of all its kernels or some.
 
+use deepthin_compiler::codegen::choice::Vectors;
 use deepthin_compiler::{fir, vir};
 use deepthin_tests::gguf_model;
 
@@ -20,7 +21,9 @@ fn stages_are_printed_so_that_they_can_be_read_back() {
         let text = dump(&small, stage);
         assert_eq!(fir::parse(&text).unwrap().to_string(), text, "{stage}");
     }
-    assert!(dump(&small, "plan").starts_with("plan bytes {\n  lanes 4  context 64 "));
+    let lanes = Vectors::for_host(None).unwrap().lanes();
+    let start = format!("plan bytes {{\n  lanes {lanes}  context 64 ");
+    assert!(dump(&small, "plan").starts_with(&start));
     let kernels = dump(&small, "vir");
     let count = kernels.matches("kernel ").count();
     for kernel in kernels.split_inclusive("\n}\n") {

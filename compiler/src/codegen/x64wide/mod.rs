@@ -212,11 +212,10 @@ impl Backend for Wide {
         let emitted = self.emitted(kernel)?;
         let mut asm = String::new();
         // Writing to a string cannot fail.
-        let _ = writeln!(asm, "; {}", kernel.name);
         for (depth, counts) in emitted.statistics.depths.iter().enumerate() {
-            let _ = writeln!(asm, "; in {depth} loops: {counts}");
+            let _ = writeln!(asm, "  ; in {depth} loops: {counts}");
         }
-        let _ = writeln!(asm, "; in inner loops: {}", emitted.statistics.inner);
+        let _ = writeln!(asm, "  ; in inner loops: {}", emitted.statistics.inner);
         asm.push_str(&disassembled(&emitted.bytes[..emitted.code_bytes]));
         Ok(Listing { ir: kernel.to_string(), asm })
     }

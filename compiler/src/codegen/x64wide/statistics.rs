@@ -1,4 +1,4 @@
-//! What allocation cost: moves to and from the stack and between registers, by loop.
+//! What a kernel's code is made of: instructions, and what allocation added, by loop.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ pub struct Statistics {
     pub depths: Vec<Counts>,
     /// Those in loops without loops inside.
     pub inner: Counts,
-    /// The most that one such loop has on the stack: spills and reloads.
+    /// Bytes of instructions, and of the constants behind them.
     pub bytes: usize,
 }
 

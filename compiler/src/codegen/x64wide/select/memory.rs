@@ -37,14 +37,14 @@ impl Selector<'_> {
                 self.slots[dst.index()] = Slot::Const(u32::from_le_bytes([a, b, c, d]));
             }
             Err(register) => {
-                let made = self.from_general(register);
+                let made = self.broadcast(register);
                 self.set(dst, made);
             }
         }
     }
 
     /// The low half of a general register in every lane.
-    fn from_general(&mut self, register: VReg) -> VReg {
+    fn broadcast(&mut self, register: VReg) -> VReg {
         match self.width {
             Width::Zmm => self.made(Form::BroadcastGeneral, &[Part::Use(register)]),
             Width::Ymm => {
@@ -159,7 +159,7 @@ impl Selector<'_> {
         };
         let number = self.code.register(GENERAL);
         self.code.operation(form, &[Part::Def(number), memory]);
-        self.from_general(number)
+        self.broadcast(number)
     }
 
     pub(super) fn store(
