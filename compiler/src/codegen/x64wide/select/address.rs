@@ -7,6 +7,7 @@
 //! behind it: tables and scalars are read again where they are needed, which costs less than a
 //! register for the whole kernel.
 
+use super::uses::address;
 use super::{IndexValue, Selector};
 use crate::codegen::x64wide::code::{GENERAL, Part, Place};
 use crate::codegen::x64wide::forms::Form;
@@ -44,14 +45,6 @@ impl<'k> Selector<'k> {
     pub(super) fn place(&mut self, at: &Address) -> Place {
         let (key, displacement) = self.key(at);
         Place { base: self.pointer(key), displacement }
-    }
-
-    /// Whether an address moves with the inner loop at hand.
-    pub(super) fn is_stepped(&self, at: &Address) -> bool {
-        at.offset
-            .terms
-            .iter()
-            .any(|(index, _)| matches!(self.indices[index.index()], IndexValue::Moving))
     }
 
     /// The pointer of a key, from the scopes or made here.
@@ -229,7 +222,7 @@ impl<'k> Selector<'k> {
 
     fn collect(&self, body: &'k [Inst], inner: Option<IndexId>, keys: &mut Vec<Key>) {
         for inst in body {
-            if let Some((_, at)) = inst.access() {
+            if let Some(at) = address(inst) {
                 let (mut key, _) = self.key(at);
                 key.1.retain(|(index, _)| {
                     Some(*index) == inner

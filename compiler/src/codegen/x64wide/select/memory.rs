@@ -5,15 +5,8 @@ use crate::codegen::x64wide::Width;
 use crate::codegen::x64wide::code::{GENERAL, LANES, MASKS, Part, Place};
 use crate::codegen::x64wide::forms::Form;
 use crate::id::Id;
-use crate::vir::{Access, Address, Affine, Elem, ValueId};
+use crate::vir::{Address, Affine, Elem, ValueId};
 use regalloc2::VReg;
-
-/// Bytes of a buffer from which on lines are asked for ahead: what the first cache cannot hold.
-const LARGE: u32 = 1 << 16;
-/// How far ahead. Nearer is too late for memory; further is no better.
-const AHEAD: i32 = 8192;
-/// Bytes of a cache line.
-const LINE: i32 = 64;
 
 /// Which byte of each lane `vpshufb` takes to the front of its 128 bits; 0x80 is none.
 const LOW_WORDS: [u32; 4] = [0x0504_0100, 0x0d0c_0908, 0x8080_8080, 0x8080_8080];
@@ -56,7 +49,6 @@ impl Selector<'_> {
 
     pub(super) fn load(&mut self, dst: ValueId, elem: Elem, at: &Address, count: u32) {
         let place = self.place(at);
-        self.prefetch(elem, at, place);
         if count == self.width.lanes() {
             return self.wait(dst, Waiting { elem, buffer: at.buffer, place, is_splat: false });
         }
@@ -84,19 +76,10 @@ impl Selector<'_> {
         self.set(dst, made);
     }
 
-    /// In an inner loop over a large buffer that is only read: asks for the line that a load will
-    /// want some iterations on. It may lie behind the buffer, for nothing is read by asking.
-    fn prefetch(&mut self, elem: Elem, at: &Address, place: Place) {
-        let buffer = &self.kernel.buffers[at.buffer];
-        let is_large = buffer.access == Access::Read && buffer.bytes >= LARGE;
-        let bytes = i32::try_from(self.width.lanes() * elem.bytes()).unwrap_or(i32::MAX);
-        // Parts of a line ask once.
-        let is_first = place.displacement % LINE < bytes;
-        if is_large && is_first && self.is_inner && self.is_stepped(at) {
-            let displacement = place.displacement.saturating_add(AHEAD);
-            let place = Place { displacement, ..place };
-            self.code.operation(Form::Prefetch, &[Part::Memory(place)]);
-        }
+    /// Asks for a line. It may lie outside of the buffer, for nothing is read by asking.
+    pub(super) fn prefetch(&mut self, at: &Address) {
+        let place = self.place(at);
+        self.code.operation(Form::Prefetch, &[Part::Memory(place)]);
     }
 
     /// Elements side by side in a register, each loaded by itself.

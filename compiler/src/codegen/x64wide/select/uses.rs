@@ -2,7 +2,7 @@
 //! written out, and how many registers a body needs.
 
 use crate::id::Id;
-use crate::vir::{Bound, Inst, Kernel, ValueId};
+use crate::vir::{Address, Bound, Inst, Kernel, ValueId};
 
 /// Most instructions that a written-out loop may come to.
 const UNROLLED: usize = 96;
@@ -14,7 +14,8 @@ pub(super) fn operands(inst: &Inst, mut see: impl FnMut(ValueId)) {
         | Inst::Iota { .. }
         | Inst::Index { .. }
         | Inst::Load { .. }
-        | Inst::Splat { .. } => {}
+        | Inst::Splat { .. }
+        | Inst::Prefetch { .. } => {}
         Inst::Store { src, .. }
         | Inst::Unary { src, .. }
         | Inst::Shift { src, .. }
@@ -51,7 +52,15 @@ pub(super) fn result(inst: &Inst) -> Option<ValueId> {
         | Inst::Compare { dst, .. }
         | Inst::Select { dst, .. }
         | Inst::Reduce { dst, .. } => Some(*dst),
-        Inst::Store { .. } | Inst::Loop { .. } => None,
+        Inst::Store { .. } | Inst::Prefetch { .. } | Inst::Loop { .. } => None,
+    }
+}
+
+/// The address that an instruction reads, writes or asks for.
+pub(super) fn address(inst: &Inst) -> Option<&Address> {
+    match inst {
+        Inst::Prefetch { at } => Some(at),
+        other => other.access().map(|(_, at)| at),
     }
 }
 
