@@ -5,14 +5,13 @@ use crate::packed::PackedError;
 use crate::source::{FilePlace, GgufWeights, Source, SourceError, Weights};
 use deepthin_compiler::codegen::Backend;
 pub use deepthin_compiler::codegen::choice::Vectors as Isa;
-use deepthin_compiler::fir::{self, Formats, Graph};
+use deepthin_compiler::fir::Graph;
 use deepthin_compiler::format::{self, Format};
 use deepthin_compiler::lower::{CHUNK, CacheLayout};
 use deepthin_compiler::pack::{PackError, PackedTensor, pack_watched, tables};
 use deepthin_compiler::pipeline::{CompileError, Lowered, jit_program, lower};
 use deepthin_compiler::plan::PlanOptions;
-use deepthin_compiler::quantize::{Importance, Requantized, Stored, TensorKey};
-use deepthin_compiler::weights::{RandomWeights, WeightSource};
+use deepthin_compiler::weights::RandomWeights;
 use deepthin_dsl::Model;
 use deepthin_dsl::model::{Activations, KvStorage};
 use deepthin_runtime::memory::{OutOfMemory, Region};
@@ -20,7 +19,7 @@ use deepthin_runtime::program::{Program, Regions};
 use deepthin_runtime::session::{Constants, RunError, Session};
 use deepthin_runtime::shown::Shown;
 use deepthin_runtime::tokenizer::Tokenizer;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -82,6 +81,23 @@ pub enum EngineError {
         place: FilePlace,
         /// Group of the row, from 0; an element where the format has no groups.
         group: u32,
+    },
+    /// A row has weights that its new storage has no finite numbers for.
+    #[error(
+        "{}: tensor `{}`, row {}: found a weight of {most:e}, expected at most {limit:e} for {format}",
+        Shown(.path), .place.tensor, .place.row
+    )]
+    Beyond {
+        /// The file.
+        path: PathBuf,
+        /// The row in it.
+        place: FilePlace,
+        /// The greatest magnitude of the row.
+        most: f32,
+        /// That of the new storage.
+        limit: f32,
+        /// The new storage.
+        format: Format,
     },
     /// Whoever watched wanted no more.
     #[error("interrupted")]
@@ -439,50 +455,6 @@ pub fn image(
         }
         Weights::None => Err(EngineError::NoWeights { model: model.name.clone() }),
     }
-}
-
-/// The packed weights of a lowered model whose formats are others than those of its source, and
-/// what became of each tensor. `watch` sees how many bytes, of how many, are done, and may stop.
-///
-/// # Errors
-/// As [`image`]; a packed file, which is in its layout already.
-pub fn requantized(
-    source: Source,
-    importance: &Importance,
-    lowered: &Lowered,
-    threads: usize,
-    watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-) -> Result<(Region, BTreeMap<TensorKey, Stored>), EngineError> {
-    let Source { model, formats, weights, .. } = source;
-    let mut image = Region::new("weights", lowered.plan.regions.image)?;
-    let mut pack = |weights: &dyn WeightSource, origin: String| {
-        let requantized = Requantized::new(weights, &formats, importance, threads);
-        let tensors = &lowered.plan.image;
-        let packed = pack_watched(tensors, &requantized, image.bytes_mut(), threads, watch);
-        packed.map(|()| requantized.stored()).map_err(|cause| match cause {
-            PackError::Stopped => EngineError::Stopped,
-            cause => EngineError::Pack { origin, cause },
-        })
-    };
-    let stored = match weights {
-        Weights::Gguf(weights) => {
-            let origin = Shown(weights.gguf().path()).to_string();
-            let stored = pack(&*weights, origin);
-            weights.finish().map_err(SourceError::from)?;
-            stored?
-        }
-        Weights::Random(seed) => {
-            let whole = Formats::uniform(model.depth, Format::F32, Format::F32);
-            let graph = fir::build(&model, &whole).map_err(CompileError::from)?;
-            let weights = RandomWeights::new(&graph, seed).on_threads(threads);
-            pack(&weights, format!("random weights {seed}"))?
-        }
-        Weights::Packed(packed) => {
-            return Err(EngineError::Packed { path: packed.gguf().path().to_path_buf() });
-        }
-        Weights::None => return Err(EngineError::NoWeights { model: model.name }),
-    };
-    Ok((image, stored))
 }
 
 /// Packs a file's weights. Whether the file could be read, and stayed as it was, is asked before

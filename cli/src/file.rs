@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use deepthin_runtime::shown::Shown;
+use tempfile::NamedTempFile;
 use thiserror::Error;
 
 /// Why a file could not be read.
@@ -203,6 +204,53 @@ pub fn write_parts(
     replace(path, path, Permissions::from_mode(0o666), parts, watch)
 }
 
+/// Asks whether [`write_parts`] could write a file at `path`, before the work for it is done.
+///
+/// # Errors
+/// Something else than a file is there, or none can be created beside it.
+pub fn check_place(path: &Path) -> Result<(), FileError> {
+    // The file goes with its handle.
+    begin(path, path, Permissions::from_mode(0o666)).map(drop)
+}
+
+/// Whether two paths are the same name in the same directory, however they are written: a file
+/// that is written to the one takes the place of that at the other.
+pub fn is_same_place(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        let directory = fs::canonicalize(directory(path)).ok()?;
+        Some((directory, path.file_name()?.to_owned()))
+    };
+    place(one).is_some_and(|one| Some(one) == place(other))
+}
+
+/// The directory that a path's last name is in.
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// An empty file beside `target`, which messages call `path`. A device or a pipe would be replaced
+/// by a file, where the system lets it.
+fn begin(path: &Path, target: &Path, permissions: Permissions) -> Result<NamedTempFile, FileError> {
+    let create = |cause| FileError::Create { path: path.to_path_buf(), cause };
+    match fs::metadata(target) {
+        Ok(found) if found.is_dir() => {
+            return Err(create(io::Error::new(ErrorKind::IsADirectory, "it is a directory")));
+        }
+        Ok(found) if !found.is_file() => {
+            return Err(create(io::Error::other("it is a pipe or a device")));
+        }
+        Ok(_) | Err(_) => {}
+    }
+    tempfile::Builder::new()
+        .prefix(".deepthin-")
+        .permissions(permissions)
+        .tempfile_in(directory(target))
+        .map_err(create)
+}
+
 /// [`write_parts`] to `target`, which messages call `path`.
 fn replace(
     path: &Path,
@@ -212,15 +260,7 @@ fn replace(
     watch: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, FileError> {
     let create = |cause| FileError::Create { path: path.to_path_buf(), cause };
-    let directory = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::Builder::new()
-        .prefix(".deepthin-")
-        .permissions(permissions)
-        .tempfile_in(directory)
-        .map_err(create)?;
+    let mut file = begin(path, target, permissions)?;
     let write = |cause| FileError::Write { path: path.to_path_buf(), cause };
     let mut done = 0_u64;
     for block in parts.iter().flat_map(|part| part.chunks(BLOCK_BYTES)) {

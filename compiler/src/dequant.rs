@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use thiserror::Error;
 
 use crate::codes::{self, Block};
-use crate::format::{BLOCK, Codes, Format, Scale};
+use crate::format::{BLOCK, Bits, Codes, Format, Scale};
 
 /// A row whose length its format's groups do not divide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -158,19 +158,24 @@ impl Codes {
     }
 }
 
-fn quantize_group(codes: Codes, weights: &[f32], bytes: &mut Vec<u8>) {
-    let most = f32::from(codes.bits.most());
-    let bias = f32::from(codes.bias());
-    let (scale, least) = if codes.minimum {
+/// The scale and minimum (0 where there is none) whose codes just cover a group of weights.
+pub(crate) fn covering(codes: Codes, weights: &[f32]) -> (f32, f32) {
+    if codes.minimum {
         let least = weights.iter().copied().fold(f32::INFINITY, f32::min);
-        let most_weight = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        ((most_weight - least) / most, least)
-    } else if codes.bits.count() == 8 {
+        let most = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        ((most - least) / f32::from(codes.bits.most()), least)
+    } else if codes.bits == Bits::Eight {
         (extreme(weights).abs() / 127.0, 0.0)
     } else {
         // The weight of greatest magnitude gets the least code, which has no positive counterpart.
-        (extreme(weights) / -bias, 0.0)
-    };
+        (extreme(weights) / -f32::from(codes.bias()), 0.0)
+    }
+}
+
+fn quantize_group(codes: Codes, weights: &[f32], bytes: &mut Vec<u8>) {
+    let most = f32::from(codes.bits.most());
+    let bias = f32::from(codes.bias());
+    let (scale, least) = covering(codes, weights);
     let stored = codes.scale.write(scale);
     bytes.extend(stored);
     let d = codes.scale.read(stored);

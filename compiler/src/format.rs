@@ -196,6 +196,14 @@ impl Codes {
         if self.minimum { 0 } else { self.bits.most() / 2 + 1 }
     }
 
+    /// Least and greatest code that quantizers give, less the bias. Of symmetric codes of 8 bits the
+    /// least stays unused, so that they are symmetric.
+    pub const fn range(self) -> (i16, i16) {
+        let (bias, most) = (self.bias() as i16, self.bits.most() as i16);
+        let is_signed = matches!(self.bits, Bits::Eight) && !self.minimum;
+        (if is_signed { 1 - bias } else { -bias }, most - bias)
+    }
+
     /// Bytes of scale and minimum.
     pub const fn head_bytes(self) -> usize {
         if self.minimum { 4 } else { 2 }

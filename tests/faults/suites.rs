@@ -29,6 +29,7 @@ const NEAR: &[(&str, &[&str])] = &[
     ("lowering", &["kernels::", "engines::"]),
     ("packing", &["pack::", "engines::"]),
     ("codes", &["codes::", "quantized::", "pack::", "numerics::", "fir::", "engines::"]),
+    ("quantizing", &["quantize::", "generation::"]),
     ("codegen", &["vir::", "kernels::", "codegen::"]),
     ("fusion", &["fir::", "fir_interp::"]),
     ("planning", &["plan::", "engines::"]),

@@ -23,6 +23,7 @@ pub mod kernels;
 pub mod ops;
 pub mod oracle;
 pub mod packed_file;
+pub mod packed_weights;
 pub mod piece_vocabulary;
 pub mod program;
 pub mod project;

@@ -13,6 +13,10 @@ use deepthin_dsl::model::Model;
 /// Vectors by position.
 type Sequence = Vec<Vec<f64>>;
 
+/// Sees a vector that matrices are multiplied with: the stored block of these matrices, and one of
+/// them that stands for all.
+pub type Observer<'o> = dyn FnMut(Option<u32>, Role, &[f64]) + 'o;
+
 /// A matrix of f64, row by row.
 #[derive(Debug, Clone)]
 pub struct Matrix {
@@ -89,29 +93,41 @@ impl<'m> Reference<'m> {
 
     /// Logits after each token, layer by layer over the whole sequence.
     pub fn logits(&self, tokens: &[u32]) -> Sequence {
+        self.observed(tokens, &mut |_, _, _| ())
+    }
+
+    /// The same, and shows `see` each vector that matrices are multiplied with.
+    pub fn observed(&self, tokens: &[u32], see: &mut Observer<'_>) -> Sequence {
         let eps = f64::from(self.model.block.norm_eps);
         let mut x: Sequence = tokens.iter().map(|t| self.table.rows[*t as usize].clone()).collect();
         for index in self.model.schedule() {
             let block = &self.blocks[index as usize];
-            self.attend(block, &mut x, eps);
+            self.attend(block, &mut x, eps, &mut |role, x| see(Some(index), role, x));
             for x in &mut x {
                 let normed = rms_norm(x, &block.ffn_norm.rows[0], eps);
+                see(Some(index), Role::FfnUp, &normed);
                 let gate = block.ffn_gate.times(&normed).into_iter().map(silu);
                 let up = block.ffn_up.times(&normed);
                 let product: Vec<f64> = gate.zip(up).map(|(g, u)| g * u).collect();
+                see(Some(index), Role::FfnDown, &product);
                 add(x, &block.ffn_down.times(&product));
             }
         }
-        let output = |x: &Vec<f64>| self.head.times(&rms_norm(x, &self.output_norm.rows[0], eps));
-        x.iter().map(output).collect()
+        let mut output = |x: &Vec<f64>| {
+            let normed = rms_norm(x, &self.output_norm.rows[0], eps);
+            see(None, Role::Output, &normed);
+            self.head.times(&normed)
+        };
+        x.iter().map(&mut output).collect()
     }
 
-    fn attend(&self, block: &Block, x: &mut Sequence, eps: f64) {
+    fn attend(&self, block: &Block, x: &mut Sequence, eps: f64, see: &mut dyn FnMut(Role, &[f64])) {
         let shape = &self.model.block;
         let head_dim = shape.head_dim as usize;
         let sharers = (shape.heads / shape.kv_heads) as usize;
         let normed = x.iter().map(|x| rms_norm(x, &block.attention_norm.rows[0], eps));
         let normed: Sequence = normed.collect();
+        normed.iter().for_each(|x| see(Role::Query, x));
         let turned = |matrix: &Matrix| -> Sequence {
             let vectors = normed.iter().map(|x| matrix.times(x)).enumerate();
             vectors.map(|(p, v)| rope(&v, p, head_dim, shape.rope_theta)).collect()
@@ -127,6 +143,7 @@ impl<'m> Reference<'m> {
                 };
                 heads.extend(attention(query, &part(&k), &part(&v)));
             }
+            see(Role::AttentionOutput, &heads);
             add(x, &block.attention_output.times(&heads));
         }
     }

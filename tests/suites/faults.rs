@@ -30,7 +30,7 @@ fn there_are_faults_of_every_area_with_names_of_their_own() {
     assert_eq!(names.len(), faults.len(), "two faults have one name");
     let mut areas = BTreeMap::new();
     faults.iter().for_each(|fault| *areas.entry(fault.area).or_insert(0) += 1);
-    assert!(areas.len() == 9 && areas.values().all(|count| *count >= 6), "{areas:?}");
+    assert!(areas.len() == 10 && areas.values().all(|count| *count >= 6), "{areas:?}");
 }
 
 #[test]

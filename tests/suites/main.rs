@@ -24,6 +24,7 @@ mod pack;
 mod packed;
 mod plan;
 mod properties;
+mod quantize;
 mod quantized;
 mod real_model;
 mod sampling;

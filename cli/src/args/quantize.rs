@@ -28,7 +28,7 @@ pub(crate) struct QuantizeArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 
-    /// Where to write the packed file
+    /// Where to write the packed file, none of those that are read
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
 
@@ -37,11 +37,12 @@ pub(crate) struct QuantizeArgs {
     pub(crate) blocks: Option<Format>,
 
     /// Storage of the embedding table and the head [default: the description's, or q6g64 for a
-    /// file]
+    /// file, q6g32 where groups of 64 do not divide its rows]
     #[arg(long, value_name = "FORMAT", value_parser = format)]
     pub(crate) embeddings: Option<Format>,
 
-    /// A text: errors count by how large the activations are that it makes in each column
+    /// A text (UTF-8), or - for stdin: errors count by how large the activations are that its first
+    /// 8192 tokens make in each column. Takes the weights of a GGUF file
     #[arg(long, value_name = "FILE")]
     pub(crate) calibrate: Option<PathBuf>,
 

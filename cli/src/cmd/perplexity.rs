@@ -54,16 +54,7 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<Exit, Failure> {
     let ids = codec.encode(&text)?;
     let other = args.against.as_deref().map(|model| against(args, model, chunk)).transpose()?;
     if let Some(other) = &other {
-        let vocab = [engine.model().vocab, other.model().vocab];
-        if vocab[0] != vocab[1] {
-            let message = format!(
-                "--against: found a vocabulary of {} tokens, expected the model's {}",
-                vocab[1], vocab[0]
-            );
-            return Err(
-                Failure::new(Exit::Usage, message).fix("compare models that were made from one")
-            );
-        }
+        check_vocabulary(&engine, other, &text, &ids)?;
     }
     let mut session = engine.session()?;
     let mut reference = other.as_ref().map(Engine::session).transpose()?;
@@ -126,6 +117,34 @@ fn against(args: &PerplexityArgs, model: &str, chunk: u32) -> Result<Engine, Fai
     input::engine(source, &options)
 }
 
+/// Refuses a model whose tokens are not those of the measured one: their distributions would be of
+/// different things.
+fn check_vocabulary(
+    engine: &Engine,
+    other: &Engine,
+    text: &[u8],
+    ids: &[u32],
+) -> Result<(), Failure> {
+    let refuse = |message: String| {
+        Err(Failure::new(Exit::Usage, message).fix("compare models that were made from one"))
+    };
+    let [own, others] = [engine, other].map(|engine| engine.model().vocab);
+    if own != others {
+        return refuse(format!(
+            "--against: found a vocabulary of {others} tokens, expected the model's {own}"
+        ));
+    }
+    let [own, others] =
+        [engine, other].map(|engine| Codec::new(engine.tokenizer(), engine.model().vocab, false));
+    if own.chunk_start() != others.chunk_start() || others.encode(text)? != ids {
+        return refuse(
+            "--against: found a tokenizer that cuts the text otherwise, expected the model's own"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
 impl Answer for Measured {
     const COLUMNS: &'static [Column] = &[
         ("perplexity", Align::Right),
@@ -134,8 +153,8 @@ impl Answer for Measured {
         ("chunks", Align::Right),
         ("text_tokens", Align::Right),
         ("scored_tokens", Align::Right),
-        ("kl", Align::Right),
-        ("kl_error", Align::Right),
+        ("divergence", Align::Right),
+        ("divergence_error", Align::Right),
         ("same_top", Align::Right),
     ];
 

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use deepthin::bench::kernel::ProbeError;
 use deepthin::bench::peers::PeerError;
+use deepthin::calibrate::CalibrateError;
 use deepthin::catalog;
 use deepthin::chat::ChatError;
 use deepthin::codec::CodecError;
@@ -13,6 +14,7 @@ use deepthin::file::FileError;
 use deepthin::generate::GenerateError;
 use deepthin::packed::{PackedError, WriteError};
 use deepthin::perplexity::PerplexityError;
+use deepthin::quantize::Misfit;
 use deepthin::source::SourceError;
 use deepthin::verify::VerifyError;
 use deepthin::verify::ladder::LadderError;
@@ -230,6 +232,8 @@ impl From<EngineError> for Failure {
                 Failure::new(Exit::BadData, error)
                     .fix("the file is damaged or was converted badly: fetch or convert it anew")
             }
+            EngineError::Beyond { .. } => Failure::new(Exit::Usage, error)
+                .fix("choose bf16, f32 or codes of our own for them"),
             EngineError::NoWeights { .. } => Failure::new(Exit::Usage, error)
                 .fix("give it weights with --weights FILE.gguf, or draw some with --random SEED"),
             EngineError::Packed { .. } => {
@@ -410,6 +414,24 @@ impl From<PerplexityError> for Failure {
             }
             PerplexityError::TooShort { .. } => Failure::new(Exit::BadData, error)
                 .fix("give it a longer text, or ask for shorter chunks with -c"),
+        }
+    }
+}
+
+impl From<Misfit> for Failure {
+    fn from(error: Misfit) -> Failure {
+        let fix = error.fix();
+        Failure::new(Exit::Usage, error).fix(fix)
+    }
+}
+
+impl From<CalibrateError> for Failure {
+    fn from(error: CalibrateError) -> Failure {
+        match error {
+            CalibrateError::Run(error) => error.into(),
+            CalibrateError::Stopped => Failure::new(Exit::Interrupted, error),
+            CalibrateError::NonFinite { .. } => Failure::new(Exit::BadData, error)
+                .fix("take another text, or other weights: these leave the range of 32-bit floats"),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! are, bit by bit.
 
 mod search;
+mod settle;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,12 +16,13 @@ use crate::fir::{Formats, Role};
 use crate::format::Format;
 use crate::parts;
 use crate::weights::{TensorBytes, WeightSource};
+use settle::Weighted;
 
 /// A tensor: its stored block, if it has one, and its role.
 pub type TensorKey = (Option<u32>, Role);
 
 /// How much the squared error of each column of a matrix counts: the mean square of what it is
-/// multiplied with.
+/// multiplied with, finite and never negative.
 pub type Importance = BTreeMap<TensorKey, Vec<f32>>;
 
 /// What became of one tensor.
@@ -60,8 +62,8 @@ pub struct Requantized<'s> {
 const PART_ELEMENTS: usize = 1 << 15;
 
 impl<'s> Requantized<'s> {
-    /// The weights of `source` in `formats`. Columns of tensors that `importance` does not name
-    /// count alike.
+    /// The weights of `source` in `formats`. Columns of tensors that `importance` does not name, or
+    /// not with a finite number for each column, count alike.
     pub fn new(
         source: &'s dyn WeightSource,
         formats: &'s Formats,
@@ -83,11 +85,16 @@ impl<'s> Requantized<'s> {
         tensor: &TensorBytes<'_>,
         to: Format,
     ) -> Option<(Vec<u8>, f64, f64)> {
+        if tensor.expected_bytes() != Some(tensor.bytes.len()) {
+            return None;
+        }
         let columns = tensor.columns as usize;
         let from_bytes = tensor.format.row_bytes(columns)?.max(1);
         let to_bytes = to.row_bytes(columns)?.max(1);
         let even = vec![1.0; columns];
-        let importance = self.importance.get(&key).filter(|i| i.len() == columns);
+        let counts =
+            |i: &&Vec<f32>| i.len() == columns && i.iter().all(|i| (0.0..=f32::MAX).contains(i));
+        let importance = self.importance.get(&key).filter(counts);
         let importance = importance.unwrap_or(&even).as_slice();
         let mut bytes = Vec::new();
         let length = to_bytes.checked_mul(tensor.rows as usize)?;
@@ -130,7 +137,8 @@ fn store_row(format: Format, row: &[f32], importance: &[f32]) -> Result<(Vec<u8>
         let mut bytes = Vec::new();
         let group = format.group(row.len());
         let groups = row.chunks_exact(group).zip(importance.chunks_exact(group));
-        let error = groups.map(|(w, i)| search::group(codes, w, i, &mut bytes)).sum();
+        let groups = groups.map(|(weights, importance)| Weighted { weights, importance });
+        let error = groups.map(|group| settle::group(codes, group, &mut bytes)).sum();
         return Ok((bytes, error));
     }
     let bytes = quantize_row(format, row)?;

@@ -1,13 +1,12 @@
-//! The scale search: the scale and minimum of a group of weights with the least squared error.
+//! The sweep: scales around the one that just covers a group of weights, and the best of them.
 //!
 //! Codes follow from scale and minimum by rounding, and the best scale for given codes follows from
 //! them by least squares. Neither is the best pair. So some scales around the one that just
 //! covers the group are tried: each gives codes, these give the least error that any scale could
-//! reach with them, and the best try is kept. At the end scale and minimum are rounded to what is
-//! stored, and the codes are chosen anew for the rounded ones.
+//! reach with them, and the best try is kept.
 
-use crate::codes::{self, Block};
-use crate::format::{BLOCK, Codes};
+use super::settle::Weighted;
+use crate::format::Codes;
 
 /// Tries on each side of the scale that just covers a group, and the step between them in codes.
 const TRIES: i8 = 10;
@@ -18,12 +17,6 @@ const SUMS: usize = 8;
 
 /// 1.5 * 2^23: behind the sum with it, a float of this size has no fraction.
 const WHOLE: f32 = 12_582_912.0;
-
-/// A group of weights, and how much the square of each error counts.
-struct Weighted<'w> {
-    weights: &'w [f32],
-    importance: &'w [f32],
-}
 
 /// Sums over a group, each weighted: of the codes q less their bias, and the weights w.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,56 +52,46 @@ impl Grid {
     }
 }
 
-/// Appends the stored bytes of a group of `weights` (whole blocks), each of whose squared
-/// errors counts as `importance` says. The weighted squared error comes back.
-pub(super) fn group(codes: Codes, weights: &[f32], importance: &[f32], bytes: &mut Vec<u8>) -> f64 {
-    let group = Weighted { weights, importance };
-    let mut grid = if codes.minimum { group.with_minimum(codes) } else { group.symmetric(codes) };
-    if !weights.iter().all(|w| w.is_finite()) {
-        grid.scale = f32::NAN; // which whoever packs the group refuses
-    }
-    let stored = codes.scale.write(grid.scale);
-    bytes.extend(stored);
-    let mut grid = Grid { scale: codes.scale.read(stored), ..grid };
-    if codes.minimum {
-        let stored = codes.scale.write(grid.minimum);
-        bytes.extend(stored);
-        grid.minimum = codes.scale.read(stored);
-    }
-    let bias = f32::from(codes.bias());
-    let inverse = grid.inverse();
-    let mut error = 0.0;
-    let blocks = weights.as_chunks::<BLOCK>().0.iter().zip(importance.as_chunks::<BLOCK>().0);
-    for (weights, importance) in blocks {
-        let block: Block = weights.map(|w| whole(grid.code(w, inverse) + bias));
-        for ((w, q), importance) in weights.iter().zip(block).zip(importance) {
-            let distance = f64::from(codes.weight(q, grid.scale, grid.minimum) - w);
-            error += f64::from(*importance) * distance * distance;
-        }
-        codes::pack(codes, &block, bytes);
-    }
-    error
+/// The scale and minimum that the sweep finds for a group of weights (whole blocks), each of whose
+/// squared errors counts as its importance says. They are not rounded to what is stored.
+pub(super) fn sweep(codes: Codes, group: &Weighted<'_>) -> (f32, f32) {
+    let (size, weights) = normalized(group.weights);
+    let (_, importance) = normalized(group.importance);
+    let group = Group { weights: &weights, importance: &importance };
+    let grid = if codes.minimum { group.with_minimum(codes) } else { group.symmetric(codes) };
+    (scaled(grid.scale, size), scaled(grid.minimum, size))
 }
 
-/// A whole number of 0 to 255.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a whole number of the range; `as` saturates"
-)]
-fn whole(code: f32) -> u8 {
-    code as u8
+/// Numbers times the power of two that brings the greatest magnitude to 1 to 2, so that no product
+/// of a sum leaves the range of f32, and the power that undoes it.
+fn normalized(numbers: &[f32]) -> (f64, Vec<f32>) {
+    let most = numbers.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+    if most == 0.0 {
+        return (1.0, numbers.to_vec());
+    }
+    // No f32 but 0 is as small as the subnormal numbers of f64, so that all have an exponent there.
+    let size = f64::from_bits(f64::from(most).to_bits() >> 52 << 52);
+    (size, numbers.iter().map(|x| scaled(*x, 1.0 / size)).collect())
 }
 
-impl Weighted<'_> {
+#[expect(clippy::cast_possible_truncation, reason = "rounding to nearest is what is meant")]
+fn scaled(x: f32, power: f64) -> f32 {
+    (f64::from(x) * power) as f32
+}
+
+/// A group of weights of ordinary size, and how much the square of each error counts.
+struct Group<'w> {
+    weights: &'w [f32],
+    importance: &'w [f32],
+}
+
+impl Group<'_> {
     /// Symmetric codes: the weight of greatest magnitude lies at one end of them.
     fn symmetric(&self, codes: Codes) -> Grid {
         let most = self.weights.iter().copied();
         let extreme = most.fold(0.0, |best: f32, w| if w.abs() > best.abs() { w } else { best });
-        let bias = f32::from(codes.bias());
-        // With 8 bits -128 stays unused, so that a dot product of codes cannot overflow in pairs.
-        let least = if codes.bits.count() == 8 { 1.0 - bias } else { -bias };
-        let range = (least, bias - 1.0);
+        let (least, most) = codes.range();
+        let range = (f32::from(least), f32::from(most));
         let mut best = (f32::NEG_INFINITY, Grid { scale: 0.0, minimum: 0.0, range });
         for end in [range.0, range.1] {
             for shift in tries() {

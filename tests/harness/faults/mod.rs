@@ -13,6 +13,7 @@ mod fusion;
 mod lowering;
 mod packing;
 mod planning;
+mod quantizing;
 mod sampling;
 mod scheduling;
 
@@ -66,6 +67,7 @@ pub fn all() -> Vec<Fault> {
         ("caches", caches::FAULTS),
         ("packing", packing::FAULTS),
         ("codes", codes::FAULTS),
+        ("quantizing", quantizing::FAULTS),
         ("codegen", codegen::FAULTS),
         ("fusion", fusion::FAULTS),
         ("planning", planning::FAULTS),

@@ -15,7 +15,9 @@ mod logits;
 mod output;
 mod packed;
 mod peers;
+mod perplexity;
 mod profile;
+mod quantize;
 mod refusals;
 mod run;
 mod suggestions;
@@ -112,6 +114,7 @@ fn help_and_version_are_data_on_stdout() {
         "info",
         "dump",
         "compile",
+        "quantize",
         "bench",
         "hw",
         "verify",

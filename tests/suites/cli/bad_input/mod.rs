@@ -10,6 +10,7 @@ mod gguf;
 mod options;
 mod packed;
 mod prompt;
+mod quantize;
 mod system;
 mod tokenizer;
 mod weights;
@@ -53,6 +54,7 @@ fn all_cases() -> Vec<Case> {
         options::cases(),
         packed::cases(),
         prompt::cases(),
+        quantize::cases(),
         system::cases(),
         tokenizer::cases(),
         weights::cases(),
