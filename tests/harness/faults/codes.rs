@@ -23,8 +23,8 @@ pub(super) const FAULTS: &[Entry] = &[
     (
         "eight-bits-without-their-sign",
         FORM,
-        "block.iter().map(|code| code ^ sign)",
-        To("block.iter().map(|code| { let _ = sign; *code })"),
+        "|code| code ^ sign",
+        With("|code| if FAULT { *code } else { code ^ sign }"),
     ),
     (
         "pairs-packed-across",

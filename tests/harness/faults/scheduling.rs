@@ -10,8 +10,8 @@ pub(super) const FAULTS: &[Entry] = &[
     (
         "no-barrier-behind-a-step",
         SESSION,
-        "worker.barrier();",
-        With("if !FAULT { worker.barrier(); }"),
+        "step, pass, worker);\n                worker.barrier();",
+        With("step, pass, worker);\n                if !FAULT { worker.barrier(); }"),
     ),
     (
         "shares-overlap",
