@@ -1,7 +1,7 @@
 //! Products of codes with f32 activations: each weight is dequantized where it is used.
 
 use super::codes::{self, Count, Numbers, widened};
-use super::product::{Group, Product, SHORT_OF_REGISTERS};
+use super::product::{Group, Product, RICH_IN_REGISTERS, SHORT_OF_REGISTERS};
 use crate::format::{Bits, Codes, Scale};
 use crate::pack::layout::{BLOCK_COLUMNS, PANEL, TILE};
 use crate::vir::{Affine, Bound, Builder, Elem, IndexId, ValueId};
@@ -10,6 +10,9 @@ use std::ops::Range;
 /// Row vectors whose codes are held at once: with one token the chains of a panel take turns, so
 /// that its lines are read in their order in memory and all fits sixteen registers.
 const HELD_VECTORS: usize = 4;
+
+/// The f32 scales of a row vector, and its minima where codes have them.
+type Scaling = (ValueId, Option<ValueId>);
 
 /// Where the inner loop stands.
 #[derive(Clone, Copy)]
@@ -23,7 +26,8 @@ struct Place {
 }
 
 impl Product {
-    /// Sums over the steps of a panel: the scales of a step to f32, then its blocks.
+    /// Sums over the steps of a panel: the scales of a step to f32, in registers where there are
+    /// enough of them and else in working memory, then its blocks.
     pub(super) fn dequantized(
         &self,
         b: &mut Builder,
@@ -34,13 +38,13 @@ impl Product {
     ) -> Vec<ValueId> {
         let steps = Bound::Const(self.layout.steps());
         b.for_range_vec(Bound::Const(0), steps, init, |b, step, sums| {
-            self.unpack_scales(b, codes, panel, step, group);
+            let scales = self.unpack_scales(b, codes, panel, step, group);
             let blocks = self.layout.blocks();
             if blocks == 1 {
-                return self.block(b, codes, (panel, step, Count::Of(0)), group, sums);
+                return self.block(b, codes, (panel, step, Count::Of(0)), group, &scales, sums);
             }
             b.for_range_vec(Bound::Const(0), Bound::Const(blocks), sums, |b, block, sums| {
-                self.block(b, codes, (panel, step, Count::Index(block)), group, sums)
+                self.block(b, codes, (panel, step, Count::Index(block)), group, &scales, sums)
             })
         })
     }
@@ -51,6 +55,7 @@ impl Product {
         codes: Codes,
         (panel, step, block): (IndexId, IndexId, Count),
         group: &Group,
+        scales: &[Scaling],
         sums: &[ValueId],
     ) -> Vec<ValueId> {
         let held = match codes.bits {
@@ -68,7 +73,7 @@ impl Product {
                 b.for_range_vec(Bound::Const(0), units, &sums[own.clone()], |b, unit, sums| {
                     let mut sums = sums.to_vec();
                     let place = Place { panel, step, block, unit };
-                    self.unit(b, codes, place, group, vectors.clone(), &mut sums);
+                    self.unit(b, codes, place, group, scales, vectors.clone(), &mut sums);
                     sums
                 });
             sums[own].copy_from_slice(&next);
@@ -83,7 +88,8 @@ impl Product {
         panel: IndexId,
         step: IndexId,
         group: &Group,
-    ) {
+    ) -> Vec<Scaling> {
+        let is_rich = b.lanes() == RICH_IN_REGISTERS;
         let mut unpack = |byte: u32, vector: usize, slot: u32| {
             let at = self.step(panel, step).offset(i64::from(byte));
             let at = group.looped(at, |rows| rows * 2);
@@ -92,15 +98,19 @@ impl Product {
             }
             let half = b.load(Elem::U16, self.weights, at);
             let scale = widened(b, codes.scale == Scale::Bf16, half);
-            let place = scale_place(b.lanes(), vector, slot);
-            b.store(scale, Elem::F32, self.scales, place);
-        };
-        for (v, row) in group.rows.iter().enumerate() {
-            unpack(self.layout.scale(*row), v, 0);
-            if codes.minimum {
-                unpack(self.layout.minimum(*row), v, PANEL);
+            if !is_rich {
+                let place = scale_place(b.lanes(), vector, slot);
+                b.store(scale, Elem::F32, self.scales, place);
             }
+            scale
+        };
+        let mut all = Vec::with_capacity(group.rows.len());
+        for (v, row) in group.rows.iter().enumerate() {
+            let scale = unpack(self.layout.scale(*row), v, 0);
+            let minimum = codes.minimum.then(|| unpack(self.layout.minimum(*row), v, PANEL));
+            all.push((scale, minimum));
         }
+        if is_rich { all } else { Vec::new() }
     }
 
     fn unit(
@@ -109,6 +119,7 @@ impl Product {
         codes: Codes,
         place: Place,
         group: &Group,
+        scales: &[Scaling],
         vectors: Range<usize>,
         sums: &mut [ValueId],
     ) {
@@ -126,7 +137,10 @@ impl Product {
                 let weights: Vec<ValueId> = vectors
                     .clone()
                     .zip(&numbers)
-                    .map(|(v, numbers)| dequantize(b, self, codes, numbers, (quad, i), v))
+                    .map(|(v, numbers)| {
+                        let scaling = self.scaling(b, codes, scales, v);
+                        dequantize(b, numbers, (quad, i), scaling)
+                    })
                     .collect();
                 self.accumulate(b, &weights, sums, |p, token| {
                     let at = p.x.at(token, quad * 4 + i);
@@ -137,6 +151,19 @@ impl Product {
                 });
             }
         }
+    }
+
+    /// The scales of a row vector: held, or from working memory.
+    fn scaling(&self, b: &mut Builder, codes: Codes, held: &[Scaling], vector: usize) -> Scaling {
+        if let Some(held) = held.get(vector) {
+            return *held;
+        }
+        let mut load = |slot| {
+            let place = scale_place(b.lanes(), vector, slot);
+            b.load(Elem::F32, self.scales, place)
+        };
+        let scale = load(0);
+        (scale, codes.minimum.then(|| load(PANEL)))
     }
 
     /// The lines of a unit of the rows from `row` on.
@@ -170,16 +197,10 @@ fn scale_place(lanes: u32, vector: usize, slot: u32) -> Affine {
 /// The weights of column `i` of a quad: `d * code`, or `fma(code, d, m)`.
 fn dequantize(
     b: &mut Builder,
-    product: &Product,
-    codes: Codes,
     numbers: &Numbers,
     (quad, i): (u32, u32),
-    vector: usize,
+    (scale, minimum): Scaling,
 ) -> ValueId {
-    let lanes = b.lanes();
-    let scale = b.load(Elem::F32, product.scales, scale_place(lanes, vector, 0));
-    let minimum =
-        codes.minimum.then(|| b.load(Elem::F32, product.scales, scale_place(lanes, vector, PANEL)));
     let code = numbers.number(b, quad, i);
     match minimum {
         Some(minimum) => b.fma(code, scale, minimum),

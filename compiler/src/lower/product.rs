@@ -16,6 +16,8 @@ use crate::vir::{Affine, Bound, BufferId, Builder, Elem, IndexId, ValueId};
 const CHAINS: u32 = 8;
 /// Lanes of vectors of which there are no more than sixteen, and every move to the stack counts.
 pub(super) const SHORT_OF_REGISTERS: u32 = 8;
+/// Lanes of vectors of which there are thirty-two: what a step needs again and again stays in them.
+pub(super) const RICH_IN_REGISTERS: u32 = 16;
 /// Columns per iteration of an unquantized loop.
 const UNROLL: u32 = 8;
 
