@@ -14,7 +14,7 @@
 //! A block that is applied twice is so read twice, and a tied table once by the head and one row of
 //! it by the lookup. Activations and logits are left out: they stay in caches.
 
-use deepthin_compiler::lower::padded_context;
+use deepthin_compiler::lower::{Role, padded_context};
 use deepthin_compiler::pack::layout::{PANEL, panels};
 use deepthin_compiler::plan::{Plan, PlannedKernel, Spec};
 use deepthin_runtime::program::{Base, Step};
@@ -66,9 +66,13 @@ impl Traffic {
     }
 }
 
-/// Bytes of a step's operands in one region.
+/// Bytes of a step's operands in one region; where a kernel only asks for lines, another reads them.
 fn bytes(step: &Step, kernel: &PlannedKernel, base: Base) -> f64 {
-    let buffers = kernel.lowered.kernel.buffers.values();
-    let of_base = step.operands.iter().zip(buffers).filter(|(operand, _)| operand.base == base);
-    of_base.map(|(_, buffer)| f64::from(buffer.bytes)).sum()
+    let buffers = kernel.lowered.kernel.buffers.values().zip(&kernel.lowered.buffers);
+    let read = step
+        .operands
+        .iter()
+        .zip(buffers)
+        .filter(|(operand, (_, role))| operand.base == base && !matches!(role, Role::Ahead(_)));
+    read.map(|(_, (buffer, _))| f64::from(buffer.bytes)).sum()
 }
