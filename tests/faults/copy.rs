@@ -21,7 +21,7 @@ const PARTS: [&str; 10] = [
 /// Pages that suites read.
 const PAGES: &str = "specs";
 /// Crates that faults lie in: each gets the module that answers for them.
-const SEEDED_CRATES: [&str; 2] = ["compiler", "runtime"];
+const SEEDED_CRATES: [&str; 3] = ["compiler", "runtime", "cli"];
 
 /// Where the copy lies.
 pub(super) fn folder() -> PathBuf {

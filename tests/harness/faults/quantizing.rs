@@ -28,12 +28,7 @@ pub(super) const FAULTS: &[Entry] = &[
         "if counts { importance } else { &even }",
         To("{ let _ = (counts, &even); importance }"),
     ),
-    (
-        "infinities-are-stored",
-        SETTLE,
-        "!weights.iter().all(|w| w.is_finite())",
-        To("weights.iter().any(|w| w.is_nan())"),
-    ),
+    ("what-is-no-number-is-stored", SETTLE, "!weights.iter().all(|w| w.is_finite())", To("false")),
     (
         "errors-of-the-last-part",
         WHOLE,
