@@ -70,7 +70,7 @@ fn what_cannot_be_timed_is_refused() {
     let small = folder.small();
     assert_fails(&ended(&["profile", &small]), 2, &["no weights", "--random"]);
     let short = ["profile", &small, "--random", "1", "-n", "9", "-d", "4", "-c", "12"];
-    assert_fails(&ended(&short), 2, &["12"]);
+    assert_fails(&ended(&short), 65, &["the context of 12", "-c 13"]);
     assert_fails(&ended(&["profile", &small, "-n", "0"]), 2, &["--generate", "1..="]);
     let other = example("mobilellm-125m.thin");
     assert_fails(&ended(&["profile", &other, "-n", "4"]), 2, &["mobilellm_125m"]);

@@ -54,14 +54,7 @@ impl<'k> Verifier<'k> {
                 }
                 self.check_access(at, *elem, *stride, *count);
             }
-            Inst::Prefetch { at } => {
-                // Wherever it lies: no access, so no bounds.
-                self.range_of(&at.offset);
-                let is_known = self.kernel.buffers.get(at.buffer).is_some();
-                self.require(is_known, Rule::BufferDeclared, || {
-                    format!("there is no {}", at.buffer)
-                });
-            }
+            Inst::Prefetch { at } => self.check_place(at),
             Inst::Unary { dst, op, src } => {
                 self.operand(*src, op.operand_ty());
                 self.define_as(*dst, op.result_ty());
@@ -108,6 +101,13 @@ impl<'k> Verifier<'k> {
         self.require(ty != Ty::Mask, Rule::Types, || format!("{on} is a mask"));
         self.operand(off, ty);
         self.define_as(dst, ty);
+    }
+
+    /// Checks a place that nothing is read from or written to: it may lie anywhere.
+    fn check_place(&mut self, at: &Address) {
+        self.range_of(&at.offset);
+        let is_known = self.kernel.buffers.get(at.buffer).is_some();
+        self.require(is_known, Rule::BufferDeclared, || format!("there is no {}", at.buffer));
     }
 
     fn check_access(&mut self, at: &Address, elem: Elem, stride: u32, count: u32) {
