@@ -1,13 +1,14 @@
-//! Where kernels ask for lines ahead: the plan's part in hiding the memory's latency.
+//! Where kernels ask for lines ahead: the plan's part in giving the memory something to do.
 //!
 //! A kernel that computes one token asks, with each line of weights that it reads, for the line at
-//! the same place behind its operand [`Role::Ahead`]. Two places pay:
+//! the same place behind its operand [`Role::Ahead`].
+//! Where a shared block is applied again, its weights come from the caches and the memory has
+//! nothing to do: then that is the same matrix of the next stored block, at the pace at which this
+//! one is read. When that block's turn comes, its weights are in the caches. Elsewhere it is the
+//! matrix itself, [`DISTANCE`] bytes further on.
 //!
-//! - Its own weights, [`DISTANCE`] bytes further on, which arrive just before they are used. At the
-//!   end of a thread's share these are the first of the next thread's, or of the next matrix.
-//! - Where a shared block is applied again, its weights come from the caches and the memory has
-//!   nothing to do: then it is the same matrix of the next stored block, at the pace at which this
-//!   one is read. When that block's turn comes its weights are in the caches, too.
+//! Models that repeat no block ask for nothing: their weights are read in order at the memory's own
+//! rate, and asking made them slower (specs/performance.md).
 
 use super::kernels::PlannedKernel;
 use crate::fir::Application;
@@ -15,9 +16,13 @@ use crate::lower::Role;
 use crate::pack::layout::LINE;
 use deepthin_runtime::program::{Operand, Step};
 
-/// Bytes from a line to the one that is asked for while it is read: 4 to 12 KiB were equally good
-/// on a Zen 5, 1 KiB too little.
+/// Bytes from a line to the one that is asked for while it is read.
 const DISTANCE: u64 = 8192;
+
+/// Whether a schedule has a repeated block that another follows.
+pub(super) fn pays(schedule: &[Application]) -> bool {
+    schedule.windows(3).any(repeats)
+}
 
 /// The place in a matrix that lies the distance behind its first line.
 pub(super) fn own(weights: Operand) -> Operand {
@@ -34,9 +39,8 @@ pub(super) fn across_blocks(
 ) {
     let applications = schedule.windows(3).zip(ends.windows(3));
     for (applications, ends) in applications {
-        let ([before, here, next], [start, end, next_end]) = (applications, ends) else { continue };
-        let repeats = before.block == here.block && here.block != next.block;
-        if !repeats || here.func != next.func || next_end - end != end - start {
+        let [start, end, next_end] = ends else { continue };
+        if !repeats(applications) || next_end - end != end - start {
             continue;
         }
         for at in *start..*end {
@@ -55,6 +59,13 @@ pub(super) fn across_blocks(
             }
         }
     }
+}
+
+/// Whether the second of three applications repeats the first, and the third is of another block of
+/// the same function.
+fn repeats(applications: &[Application]) -> bool {
+    let [before, here, next] = applications else { return false };
+    before.block == here.block && here.block != next.block && here.func == next.func
 }
 
 /// Two steps, the first to be changed.

@@ -33,13 +33,14 @@ pub struct PlanOptions {
     pub chunk: u32,
     /// Token tiles of linear kernels, falling, the last 1.
     pub tiles: Vec<u32>,
-    /// Whether kernels ask for weights ahead of their use where a token is by itself.
+    /// Whether kernels may ask for weights ahead of their use where a token is by itself; they do in
+    /// models that repeat blocks.
     pub asks_ahead: bool,
 }
 
 impl PlanOptions {
-    /// The usual plan: chunks of 64 tokens, tiles of 4 and 1. Wide kernels ask ahead: Cranelift's, of
-    /// four lanes, have no instruction for it.
+    /// The usual plan: chunks of 64 tokens, tiles of 4 and 1. Wide kernels may ask ahead: Cranelift's,
+    /// of four lanes, have no instruction for it.
     pub fn new(lanes: u32, context: u32) -> Self {
         let chunk = 64.min(context.max(1));
         PlanOptions { lanes, context, chunk, tiles: vec![4, 1], asks_ahead: lanes > 4 }

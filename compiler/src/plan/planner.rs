@@ -17,6 +17,8 @@ use deepthin_runtime::program::{Base, Operand, Regions, Split, Step, Variant};
 /// A plan in the making.
 pub(super) struct Planner<'a> {
     options: &'a PlanOptions,
+    /// Whether the kernels of this model ask for weights ahead.
+    asks_ahead: bool,
     kernels: Kernels,
     image: Image,
     tables: Tables,
@@ -40,6 +42,7 @@ impl<'a> Planner<'a> {
     pub(super) fn new(options: &'a PlanOptions) -> Self {
         Planner {
             options,
+            asks_ahead: false,
             kernels: Kernels::default(),
             image: Image::default(),
             tables: Tables::default(),
@@ -51,6 +54,7 @@ impl<'a> Planner<'a> {
     /// Plans all functions of the graph and the schedule of its blocks.
     pub(super) fn graph(mut self, graph: &Graph) -> Result<Plan, PlanError> {
         let chunk = self.options.chunk;
+        self.asks_ahead = self.options.asks_ahead && ahead::pays(&graph.schedule);
         let embed = arena::assign(&graph.embed, chunk, false)?;
         let head = arena::assign(&graph.head, chunk, true)?;
         let blocks = graph
@@ -226,7 +230,7 @@ impl<'a> Planner<'a> {
                     norm: norm.map(|n| n.eps),
                     segments: kinds.clone(),
                     epilogue,
-                    asks_ahead: self.options.asks_ahead,
+                    asks_ahead: self.asks_ahead,
                 };
                 (tokens, Spec::Linear(kernel))
             })
