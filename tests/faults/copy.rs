@@ -48,6 +48,7 @@ fn copy(from: &Path, to: &Path, path: &str, faults: &[Fault]) -> Result<(), Stri
     let error = |e: std::io::Error| format!("{}: cannot copy it: {e}", from.display());
     if from.is_dir() {
         fs::create_dir_all(to).map_err(error)?;
+        remove_what_is_gone(from, to).map_err(error)?;
         for entry in fs::read_dir(from).map_err(error)? {
             let name = entry.map_err(error)?.file_name();
             let name = name.to_string_lossy();
@@ -69,6 +70,23 @@ fn copy(from: &Path, to: &Path, path: &str, faults: &[Fault]) -> Result<(), Stri
         text.push_str("\nmod fault;\n");
     }
     write(to, text.as_bytes())
+}
+
+/// Removes from a copied folder what its original no longer has: a module that became a folder
+/// would else be there twice.
+fn remove_what_is_gone(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(to)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if from.join(&name).exists() || name == "target" || name == "fault.rs" {
+            continue;
+        }
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file where its content is another.
