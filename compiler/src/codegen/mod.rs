@@ -47,6 +47,16 @@ pub trait Backend: Send + Sync {
     fn listing(&self, kernel: &Verified) -> Result<Listing, CodegenError>;
 }
 
+/// Refuses a kernel of other lanes than the back end's, which no back end can emit.
+fn check_lanes(backend: &dyn Backend, kernel: &Verified) -> Result<(), CodegenError> {
+    let (found, expected) = (kernel.lanes, backend.lanes());
+    if found == expected {
+        return Ok(());
+    }
+    let kernel = kernel.name.clone();
+    Err(CodegenError::Lanes { kernel, found, backend: backend.name(), expected })
+}
+
 /// Human-readable forms of one kernel's code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {

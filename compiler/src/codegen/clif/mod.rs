@@ -14,7 +14,7 @@ mod math;
 
 use super::bits::PossibleBits;
 use super::target::{Isa, Target};
-use super::{Backend, Code, CodegenError, Listing};
+use super::{Backend, Code, CodegenError, Listing, check_lanes};
 use crate::id::Id;
 use crate::vir::verify::Verified;
 use crate::vir::{Bound, Carried, IndexId, Inst, Kernel, Ty, ValueId};
@@ -81,14 +81,7 @@ impl Clif {
     }
 
     fn build(&self, kernel: &Verified) -> Result<Context, CodegenError> {
-        if kernel.lanes != self.lanes() {
-            return Err(CodegenError::Lanes {
-                kernel: kernel.name.clone(),
-                found: kernel.lanes,
-                backend: self.name(),
-                expected: self.lanes(),
-            });
-        }
+        check_lanes(self, kernel)?;
         let mut signature = Signature::new(self.isa.default_call_conv());
         let pointer = AbiParam::new(self.isa.pointer_type());
         signature.params.extend([pointer, pointer]);

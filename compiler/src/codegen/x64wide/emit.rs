@@ -1,14 +1,15 @@
 //! Encoding: allocated operations to bytes, constants behind them.
 //!
-//! Blocks lie in the order of selection; one that holds nothing but a jump is left out, and whoever
-//! leads to it leads on. Distances that are not known yet are left open and written when all are.
+//! Distances that are not known yet are left open and written when all are.
 
 use super::Width;
 use super::allocate::SAVED;
-use super::code::{Arg, Base, Code, Condition, GENERAL, Instruction, LANES, MASKS, Operation};
+use super::code::{Arg, Base, Code, GENERAL, Instruction, LANES, MASKS, Operation};
+use super::encode::{align, set_memory, set_number, set_register};
 use super::forms::{Form, Operand};
+use super::layout::{following, forwarded, jump_form, opposite};
 use super::statistics::{Counts, Statistics};
-use iced_x86::{Encoder, Instruction as Encoded, OpKind, Register};
+use iced_x86::{Encoder, Instruction as Encoded, Register};
 use regalloc2::{Allocation, Block, Edit, Inst, InstOrEdit, Output, PReg, RegClass};
 
 /// Bytes to which the heads of inner loops are aligned.
@@ -52,7 +53,8 @@ struct Emitter<'a> {
 /// Encodes a function.
 ///
 /// # Errors
-/// What the encoder says of an operand that a form cannot take; always a bug.
+/// What the encoder says of an operand that a form cannot take, and code of over 2 GiB; always a
+/// bug.
 pub(super) fn emit(code: &Code, output: &Output, width: Width) -> Result<Emitted, String> {
     let mut emitter = Emitter {
         code,
@@ -61,20 +63,19 @@ pub(super) fn emit(code: &Code, output: &Output, width: Width) -> Result<Emitted
         encoder: Encoder::new(64),
         bytes: Vec::new(),
         places: vec![None; code.blocks.len()],
-        forward: Vec::new(),
+        forward: forwarded(code, output),
         open: Vec::new(),
         frame: i64::try_from(output.num_spillslots * 8).unwrap_or(i64::MAX),
         saved: saved(output),
         statistics: Statistics::default(),
         forms: Vec::new(),
     };
-    emitter.forward = emitter.forwarded();
     emitter.prologue()?;
     for block in 0..code.blocks.len() {
         emitter.block(block)?;
     }
     let code_bytes = emitter.bytes.len();
-    emitter.pool();
+    emitter.pool()?;
     emitter.statistics.bytes = emitter.bytes.len();
     let Emitter { bytes, statistics, forms, .. } = emitter;
     Ok(Emitted { bytes, code_bytes, statistics, forms })
@@ -107,38 +108,6 @@ enum Fixed {
 }
 
 impl Emitter<'_> {
-    /// For each block where a jump to it leads in the end.
-    fn forwarded(&self) -> Vec<usize> {
-        let mut forward: Vec<usize> = (0..self.code.blocks.len()).collect();
-        for block in (0..forward.len()).rev() {
-            let info = &self.code.blocks[block];
-            let is_jump = info.end == info.first + 1
-                && matches!(self.code.instructions[info.first], Instruction::Jump);
-            let mut steps = self.output.block_insts_and_edits(self.code, Block::new(block));
-            let moves = steps.any(|step| match step {
-                InstOrEdit::Edit(Edit::Move { from, to }) => from != to,
-                InstOrEdit::Inst(_) => false,
-            });
-            if let (true, false, Some(target)) = (is_jump, moves, info.successors.first())
-                && block > 0
-            {
-                forward[block] = target.index();
-            }
-        }
-        for block in 0..forward.len() {
-            let mut target = forward[block];
-            // An empty loop leads to itself: no further than there are blocks.
-            for _ in 0..forward.len() {
-                if forward[target] == target {
-                    break;
-                }
-                target = forward[target];
-            }
-            forward[block] = target;
-        }
-        forward
-    }
-
     fn prologue(&mut self) -> Result<(), String> {
         for number in self.saved.clone() {
             self.fixed(Form::Push, &[Fixed::Register(general(number))])?;
@@ -171,7 +140,7 @@ impl Emitter<'_> {
         }
         let info = &self.code.blocks[block];
         if info.is_inner_head {
-            self.align(LOOP_ALIGNMENT);
+            align(&mut self.bytes, LOOP_ALIGNMENT);
         }
         self.places[block] = Some(self.bytes.len());
         let (code, output) = (self.code, self.output);
@@ -202,7 +171,7 @@ impl Emitter<'_> {
                 self.count(block, |counts| counts.instructions += 1);
                 let [taken, next] = code.blocks[block].successors[..] else { return Ok(()) };
                 let [taken, next] = [taken, next].map(|b| self.forward[b.index()]);
-                if taken == self.following(block) {
+                if taken == following(&self.forward, block) {
                     return self.jump(opposite(*condition), next);
                 }
                 self.jump(jump_form(*condition), taken)?;
@@ -212,16 +181,10 @@ impl Emitter<'_> {
         }
     }
 
-    /// The next block that is there.
-    fn following(&self, block: usize) -> usize {
-        let mut later = block + 1..self.code.blocks.len();
-        later.find(|later| self.forward[*later] == *later).unwrap_or(usize::MAX)
-    }
-
     /// A jump, unless the target comes next.
     fn jump_on(&mut self, block: usize, target: usize) -> Result<(), String> {
         let target = self.forward[target];
-        if target == self.following(block) {
+        if target == following(&self.forward, block) {
             return Ok(());
         }
         self.count(block, |counts| counts.instructions += 1);
@@ -366,18 +329,8 @@ impl Emitter<'_> {
         encoded.map(|_| ()).map_err(|error| error.to_string())
     }
 
-    /// Fills up to a multiple of `alignment` with instructions that do nothing.
-    fn align(&mut self, alignment: usize) {
-        let mut missing = self.bytes.len().next_multiple_of(alignment) - self.bytes.len();
-        while missing > 0 {
-            let bytes = missing.min(NOPS.len());
-            self.bytes.extend_from_slice(NOPS[bytes - 1]);
-            missing -= bytes;
-        }
-    }
-
     /// Constants, the large ones first, and the distances that were left open.
-    fn pool(&mut self) {
+    fn pool(&mut self) -> Result<(), String> {
         let mut order: Vec<usize> = (0..self.code.pool.len()).collect();
         order.sort_by_key(|id| std::cmp::Reverse(self.code.pool[*id].len()));
         let mut places = vec![0; order.len()];
@@ -390,15 +343,15 @@ impl Emitter<'_> {
         }
         for open in std::mem::take(&mut self.open) {
             let (at, end, target) = match open {
-                Open::Block { at, block } => (at, at + 4, self.places[block].unwrap_or(at)),
-                Open::Constant { at, end, id } => (at, end, places[id]),
+                Open::Block { at, block } => (at, at + 4, self.places[block]),
+                Open::Constant { at, end, id } => (at, end, Some(places[id])),
             };
-            let distance = i64::try_from(target).unwrap_or(0) - i64::try_from(end).unwrap_or(0);
-            let distance = i32::try_from(distance).unwrap_or(0).to_le_bytes();
-            if let Some(place) = self.bytes.get_mut(at..at + 4) {
-                place.copy_from_slice(&distance);
-            }
+            let target = target.ok_or("a jump to a block that was not emitted")?;
+            let distance = i32::try_from(target.cast_signed() - end.cast_signed());
+            let distance = distance.map_err(|_| "code of over 2 GiB")?;
+            self.bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
         }
+        Ok(())
     }
 
     /// A register in its full size.
@@ -439,75 +392,3 @@ fn by_class(class: RegClass, [general, lanes, masks]: [Form; 3]) -> Form {
         MASKS => masks,
     }
 }
-
-fn jump_form(condition: Condition) -> [Form; 2] {
-    match condition {
-        // Nothing leads back on these: they leave a loop.
-        Condition::Equal => [Form::JumpEqual; 2],
-        Condition::NotEqual => [Form::JumpNotEqual, Form::JumpNotEqualShort],
-        Condition::Less => [Form::JumpLess, Form::JumpLessShort],
-        Condition::NotLess => [Form::JumpNotLess; 2],
-    }
-}
-
-fn opposite(condition: Condition) -> [Form; 2] {
-    jump_form(match condition {
-        Condition::Equal => Condition::NotEqual,
-        Condition::NotEqual => Condition::Equal,
-        Condition::Less => Condition::NotLess,
-        Condition::NotLess => Condition::Less,
-    })
-}
-
-fn set_register(encoded: &mut Encoded, n: u32, register: Register) {
-    encoded.set_op_kind(n, OpKind::Register);
-    encoded.set_op_register(n, register);
-}
-
-fn set_memory(encoded: &mut Encoded, n: u32, base: Register, displacement: i64, broadcast: bool) {
-    encoded.set_op_kind(n, OpKind::Memory);
-    encoded.set_memory_base(base);
-    encoded.set_memory_displacement64(displacement.cast_unsigned());
-    encoded.set_memory_displ_size(u32::from(displacement != 0));
-    encoded.set_is_broadcast(broadcast);
-}
-
-/// A number in the size that a form wants. What does not fit was never selected.
-#[expect(clippy::cast_possible_truncation, reason = "forms are chosen by the number's size")]
-fn set_number(encoded: &mut Encoded, n: u32, operand: Operand, number: i64) {
-    match operand {
-        Operand::SignedByte => {
-            encoded.set_op_kind(n, OpKind::Immediate8to64);
-            encoded.set_immediate8to64(number);
-        }
-        Operand::Signed32 => {
-            encoded.set_op_kind(n, OpKind::Immediate32to64);
-            encoded.set_immediate32to64(number);
-        }
-        Operand::Bits32 => {
-            encoded.set_op_kind(n, OpKind::Immediate32);
-            encoded.set_immediate32(number.cast_unsigned() as u32);
-        }
-        Operand::Bits64 => {
-            encoded.set_op_kind(n, OpKind::Immediate64);
-            encoded.set_immediate64(number.cast_unsigned());
-        }
-        _ => {
-            encoded.set_op_kind(n, OpKind::Immediate8);
-            encoded.set_immediate8(number.cast_unsigned() as u8);
-        }
-    }
-}
-
-/// Instructions that do nothing, of 1 to 9 bytes: those that the manuals recommend.
-const NOPS: [&[u8]; 9] = [
-    &[0x90],
-    &[0x66, 0x90],
-    &[0x0f, 0x1f, 0x00],
-    &[0x0f, 0x1f, 0x40, 0x00],
-    &[0x0f, 0x1f, 0x44, 0x00, 0x00],
-    &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
-    &[0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00],
-    &[0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
-    &[0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
-];

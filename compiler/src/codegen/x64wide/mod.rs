@@ -16,7 +16,9 @@
 mod allocate;
 mod code;
 mod emit;
+mod encode;
 pub mod forms;
+mod layout;
 mod select;
 mod statistics;
 
@@ -25,7 +27,7 @@ pub use statistics::{Counts, Statistics};
 use super::clif::Clif;
 use super::host;
 use super::target::{Isa, Target};
-use super::{Backend, Code, CodegenError, Listing};
+use super::{Backend, Code, CodegenError, Listing, check_lanes};
 use crate::vir::verify::Verified;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use emit::Emitted;
@@ -127,14 +129,7 @@ impl Wide {
     }
 
     fn emitted(&self, kernel: &Verified) -> Result<Emitted, CodegenError> {
-        if kernel.lanes != self.lanes() {
-            return Err(CodegenError::Lanes {
-                kernel: kernel.name.clone(),
-                found: kernel.lanes,
-                backend: self.name(),
-                expected: self.lanes(),
-            });
-        }
+        check_lanes(self, kernel)?;
         let failed = |message| CodegenError::Backend { kernel: kernel.name.clone(), message };
         let code = select::select(kernel, self.width, self.features);
         let output = allocate::allocate(&code, self.width)
