@@ -16,7 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::output::Stdout;
 use crate::table::{Align, Column};
 
-use super::input;
+use super::{bench, input};
 
 /// A profile beside the machine's state.
 #[derive(Serialize)]
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &ProfileArgs) -> Result<Exit, Failure> {
 /// What the machine gives at the moment.
 fn look(args: &ProfileArgs, threads: usize) -> Result<Regime, Failure> {
     let clif = Clif::host().map_err(CompileError::from)?;
-    Ok(Probe::new(&clif, threads, args.probe << 20)?.look())
+    Ok(Probe::new(&clif, threads, bench::read_bytes(args.probe << 20, 1))?.look())
 }
 
 impl Answer for Answered {

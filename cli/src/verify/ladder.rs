@@ -131,11 +131,14 @@ impl<'e> Subject<'e> {
     /// # Errors
     /// A model that does not compile.
     pub fn program(&self) -> Result<Arc<Program>, LadderError> {
-        let compiled = get_or_try(&self.program, || {
-            let lowered = self.lowered(self.engine.lanes())?;
-            Ok(Arc::new(program(lowered, self.engine.code(&lowered.kernels)?)))
-        });
+        let compiled = get_or_try(&self.program, || Ok(Arc::new(self.compiled(self.engine)?)));
         compiled.map(Arc::clone)
+    }
+
+    /// The program in the machine code of any engine.
+    fn compiled(&self, engine: &dyn KernelEngine) -> Result<Program, LadderError> {
+        let lowered = self.lowered(engine.lanes())?;
+        Ok(program(lowered, engine.code(&lowered.kernels)?))
     }
 
     /// A session of machine code.
@@ -317,8 +320,7 @@ impl Engine for Other<'_> {
         tokens: &[u32],
         pieces: &[usize],
     ) -> Result<Logits, LadderError> {
-        let lowered = subject.lowered(self.engine.lanes())?;
-        let program = Arc::new(program(lowered, self.engine.code(&lowered.kernels)?));
+        let program = Arc::new(subject.compiled(self.engine)?);
         let mut session = Session::new(program, subject.constants()?, self.threads)?;
         Ok(feed(&mut session, tokens, pieces)?)
     }

@@ -61,30 +61,30 @@ fn thread_counts(args: &BenchArgs) -> Vec<usize> {
     }
 }
 
-/// What looks at the machine, for each number of threads; with `wanted` bytes to read in each, or
-/// less where memory is short.
+/// What looks at the machine, for each number of threads.
 fn probes(wanted: u64, threads: &[usize]) -> Result<Vec<Probe>, Failure> {
     let clif = Clif::host().map_err(CompileError::from)?;
-    let probes = threads.len().max(1) as u64;
-    // Half of what is left: the KV caches of the models have not all been touched yet.
-    let room = Available::now().map(|free| (free.bytes / 2 / probes, free.bound));
-    let bytes = match room.filter(|(bytes, _)| *bytes < wanted) {
-        None => wanted,
-        Some((bytes, bound)) => {
-            let is_enough = bytes >= LEAST_READ_BYTES.min(wanted);
-            let told = match is_enough {
-                true => format!("measured on {} MiB, of which caches may hold a part", bytes >> 20),
-                false => "left out".to_owned(),
-            };
-            output::note(format_args!(
-                "the read rate is {told}: {bound} has no room for {} MiB",
-                wanted >> 20
-            ));
-            if is_enough { bytes } else { 0 }
-        }
-    };
+    let bytes = read_bytes(wanted, threads.len());
     let probe = |threads: &usize| Probe::new(&clif, *threads, bytes);
     Ok(threads.iter().map(probe).collect::<Result<_, _>>()?)
+}
+
+/// How many bytes each of some probes reads: `wanted`, or less where memory is short, which a note
+/// says; 0 where caches would hold most of what there is room for.
+pub(super) fn read_bytes(wanted: u64, probes: usize) -> u64 {
+    // Half of what is left: the KV caches of the models have not all been touched yet.
+    let room = Available::now().map(|free| (free.bytes / 2 / probes.max(1) as u64, free.bound));
+    let Some((bytes, bound)) = room.filter(|(bytes, _)| *bytes < wanted) else {
+        return wanted;
+    };
+    let is_enough = bytes >= LEAST_READ_BYTES.min(wanted);
+    let told = match is_enough {
+        true => format!("measured on {} MiB, of which caches may hold a part", bytes >> 20),
+        false => "left out".to_owned(),
+    };
+    let wanted = wanted >> 20;
+    output::note(format_args!("the read rate is {told}: {bound} has no room for {wanted} MiB"));
+    if is_enough { bytes } else { 0 }
 }
 
 /// Prints the rows.
