@@ -428,7 +428,7 @@ pub fn image(
     watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Region, EngineError> {
     let tensors = &lowered.plan.image;
-    let new = || Region::new("weights", lowered.plan.regions.image);
+    let new = || Region::in_large_pages("weights", lowered.plan.regions.image);
     match weights {
         Weights::Gguf(weights) => {
             let mut image = new()?;

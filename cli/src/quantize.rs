@@ -100,7 +100,7 @@ pub fn image(
     watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(Region, BTreeMap<TensorKey, Stored>), EngineError> {
     let Source { model, formats, weights, .. } = source;
-    let mut image = Region::new("weights", lowered.plan.regions.image)?;
+    let mut image = Region::in_large_pages("weights", lowered.plan.regions.image)?;
     let mut pack = |weights: &dyn WeightSource| {
         let requantized = Requantized::new(weights, &formats, importance, threads);
         let tensors = &lowered.plan.image;

@@ -182,7 +182,7 @@ pub fn constants(
     source: &dyn WeightSource,
     threads: usize,
 ) -> Result<Constants, PackError> {
-    let mut image = Region::new("weights", plan.regions.image)?;
+    let mut image = Region::in_large_pages("weights", plan.regions.image)?;
     pack::pack(&plan.image, source, image.bytes_mut(), threads)?;
     let mut tables = Region::new("tables", plan.regions.tables)?;
     let watch = &mut |_| ControlFlow::Continue(());

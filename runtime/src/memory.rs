@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "regions are handed to kernels as raw pointers")]
 
 use crate::mapping::Mapping;
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use std::ptr::NonNull;
 use thiserror::Error;
 
@@ -23,14 +23,24 @@ pub struct OutOfMemory {
 const FLAGS: MapFlags =
     if cfg!(miri) { MapFlags::PRIVATE } else { MapFlags::PRIVATE.union(MapFlags::NORESERVE) };
 
+/// Bytes of a large page, which needs one translation of addresses where small ones of 4 KiB need
+/// 512, and lets the processor read ahead further than to the end of each of those.
+const LARGE_PAGE: usize = 2 << 20;
+
 /// Bytes that kernels may be pointed to: memory that comes zeroed, of which pages are taken when
 /// they are first touched, or a part of a mapped file, which is only read.
 #[derive(Debug)]
 pub struct Region {
     start: NonNull<u8>,
     bytes: usize,
-    /// The file, where the bytes are of one.
-    file: Option<Mapping>,
+    origin: Origin,
+}
+
+/// What a region is a part of.
+#[derive(Debug)]
+enum Origin {
+    Memory { start: NonNull<u8>, bytes: usize },
+    File(#[expect(dead_code, reason = "it ends the mapping when it is dropped")] Mapping),
 }
 
 // SAFETY: a region is plain memory without thread affinity.
@@ -41,10 +51,37 @@ unsafe impl Sync for Region {}
 
 impl Region {
     /// Maps `bytes` zeroed bytes for `what`.
+    ///
+    /// # Errors
+    /// The system's, and more bytes than there are addresses.
     pub fn new(what: &'static str, bytes: u64) -> Result<Self, OutOfMemory> {
+        Region::aligned(what, bytes, 1)
+    }
+
+    /// [`Region::new`] for bytes that are all going to be written, and read in their order: in pages
+    /// of 2 MiB where the system gives them on request, so that memory is read up to half as fast
+    /// again.
+    ///
+    /// # Errors
+    /// As [`Region::new`].
+    pub fn in_large_pages(what: &'static str, bytes: u64) -> Result<Self, OutOfMemory> {
+        let region = Region::aligned(what, bytes, LARGE_PAGE)?;
+        let whole = region.bytes / LARGE_PAGE * LARGE_PAGE;
+        if whole > 0 && !cfg!(miri) {
+            // SAFETY: the pages are the region's own, and the advice changes none of their bytes.
+            // A system that does not know it, or is told to give none, keeps to small pages.
+            let _ = unsafe { madvise(region.as_ptr().cast(), whole, Advice::LinuxHugepage) };
+        }
+        Ok(region)
+    }
+
+    /// Zeroed bytes whose first one has an address of some alignment, or that of any page.
+    fn aligned(what: &'static str, bytes: u64, alignment: usize) -> Result<Self, OutOfMemory> {
         let fail = |cause: String| OutOfMemory { what, bytes, cause };
         // Room for a whole page even where nothing is asked for: a region is never dangling.
-        let size = usize::try_from(bytes.max(64)).map_err(|e| fail(e.to_string()))?;
+        let bytes = usize::try_from(bytes.max(64)).map_err(|e| fail(e.to_string()))?;
+        // Pages that are never touched take no memory.
+        let size = bytes.saturating_add(alignment - 1);
         if size > isize::MAX as usize {
             return Err(fail("more than the address space".to_owned()));
         }
@@ -54,8 +91,11 @@ impl Region {
             mmap_anonymous(std::ptr::null_mut(), size, ProtFlags::READ | ProtFlags::WRITE, FLAGS)
         }
         .map_err(|e| fail(e.to_string()))?;
-        let start = NonNull::new(start.cast::<u8>()).ok_or_else(|| fail("null".to_owned()))?;
-        Ok(Region { start, bytes: size, file: None })
+        let mapped = NonNull::new(start.cast::<u8>()).ok_or_else(|| fail("null".to_owned()))?;
+        let skipped = mapped.addr().get().next_multiple_of(alignment) - mapped.addr().get();
+        // SAFETY: less than the alignment is skipped, so that `bytes` bytes of the mapping follow.
+        let start = unsafe { mapped.add(skipped) };
+        Ok(Region { start, bytes, origin: Origin::Memory { start: mapped, bytes: size } })
     }
 
     /// The `bytes` bytes of a mapped file from `offset` on; `None` where they pass its end or do
@@ -66,12 +106,12 @@ impl Region {
             return None;
         }
         let start = NonNull::new(file.as_ptr().wrapping_add(offset))?;
-        Some(Region { start, bytes, file: Some(file) })
+        Some(Region { start, bytes, origin: Origin::File(file) })
     }
 
     /// Whether the bytes are those of a mapped file, which are never written.
     pub fn is_file(&self) -> bool {
-        self.file.is_some()
+        matches!(self.origin, Origin::File(_))
     }
 
     /// Start of the region. Nothing is written to one of a file.
@@ -122,11 +162,11 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        if self.is_file() {
-            return; // the mapping itself ends it
-        }
-        // SAFETY: the mapping was made in `new` with this size and is not used after the drop.
+        let Origin::Memory { start, bytes } = self.origin else {
+            return; // the mapping of a file ends itself
+        };
+        // SAFETY: the mapping was made in `aligned` with this size and is not used after the drop.
         // A failure leaves the mapping behind, which nothing could mend here.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
+        let _ = unsafe { munmap(start.as_ptr().cast(), bytes) };
     }
 }

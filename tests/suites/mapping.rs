@@ -1,8 +1,9 @@
-//! Mapped files: what becomes of a process whose file is cut, and of one that is merely sent the
-//! signal.
+//! Mapped memory: what becomes of a process whose file is cut, and of one that is merely sent the
+//! signal; pages of 2 MiB.
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::Output;
 use std::thread;
 use std::time::Duration;
@@ -116,5 +117,41 @@ fn regions_of_files_lie_in_them() {
     for (offset, bytes) in [(0, whole + 1), (64, whole), (32, 64), (whole + 64, 0), (64, u64::MAX)]
     {
         assert!(region(offset, bytes).is_none(), "{offset}, {bytes}");
+    }
+}
+
+/// The flags that `/proc/self/smaps` has for the mapping in which an address lies.
+fn flags_of(address: usize) -> Vec<String> {
+    let text = fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut holds = false;
+    for line in text.lines() {
+        let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+        let ends = range.map(|(from, to)| [from, to].map(|end| usize::from_str_radix(end, 16)));
+        match (ends, line.strip_prefix("VmFlags: ")) {
+            (Some([Ok(from), Ok(to)]), _) => holds = (from..to).contains(&address),
+            (_, Some(flags)) if holds => {
+                return flags.split_whitespace().map(str::to_owned).collect();
+            }
+            _ => {}
+        }
+    }
+    panic!("no mapping of {address:#x} in\n{text}");
+}
+
+#[test]
+fn large_pages_are_asked_for_by_regions_that_are_read_whole() {
+    const LARGE: usize = 2 << 20;
+    for bytes in [1, LARGE - 1, LARGE, 3 * LARGE + 5] {
+        let mut region = Region::in_large_pages("a test", bytes as u64).unwrap();
+        let address = region.as_ptr() as usize;
+        assert!(address.is_multiple_of(LARGE) && region.len() >= bytes);
+        region.bytes_mut().fill(1);
+        assert_eq!(sum(&mut region), region.len() as u64);
+        // A system without large pages knows no such flag.
+        let knows = Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+        let asks = flags_of(address).iter().any(|flag| flag == "hg");
+        assert_eq!(asks, knows && bytes >= LARGE, "{bytes} bytes");
+        let small = Region::new("a test", bytes as u64).unwrap();
+        assert!(!flags_of(small.as_ptr() as usize).contains(&"hg".to_owned()));
     }
 }

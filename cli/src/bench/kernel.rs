@@ -92,7 +92,7 @@ impl ProbeCode {
     /// No memory.
     pub fn instance(&self) -> Result<ProbeKernel, OutOfMemory> {
         let region = |bytes: &u32| {
-            let mut region = Region::new("a measurement", u64::from(*bytes))?;
+            let mut region = Region::in_large_pages("a measurement", u64::from(*bytes))?;
             region.bytes_mut().fill(0);
             Ok(region)
         };

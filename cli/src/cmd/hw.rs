@@ -74,7 +74,7 @@ impl Answer for Hw {
 
 /// The page for people: a topic a line, then the figures.
 fn page(hw: &Hw) -> String {
-    let System { processor, online, usable, threads_per_core, caches } = &hw.system;
+    let System { processor, online, usable, threads_per_core, caches, large_pages } = &hw.system;
     let unknown = || "unknown".to_owned();
     let count = |count: &Option<usize>| count.map_or_else(unknown, |count| count.to_string());
     let cores = format!(
@@ -90,6 +90,7 @@ fn page(hw: &Hw) -> String {
         ("back end", format!("{}, which may use {}", hw.backend, hw.backend_features.join(" "))),
         ("cores", cores),
         ("caches", caches.iter().map(cache).collect::<Vec<_>>().join("; ")),
+        ("pages", pages(large_pages.as_deref())),
     ];
     let mut page = String::new();
     for (topic, text) in lines {
@@ -103,6 +104,17 @@ fn page(hw: &Hw) -> String {
 fn cache(cache: &Cache) -> String {
     let Cache { level, bytes, line, shared_by } = cache;
     format!("L{level} {} KiB, lines of {line}, shared by {shared_by}", bytes >> 10)
+}
+
+/// Who gets large pages, in words.
+fn pages(large: Option<&str>) -> String {
+    match large {
+        Some("always") => "large ones for all memory".to_owned(),
+        Some("madvise") => "large ones for memory that asks, as that of weights does".to_owned(),
+        Some("never") => "small ones alone, so that memory is read slower than it could".to_owned(),
+        Some(other) => format!("large ones as the system's choice `{other}` says"),
+        None => "unknown".to_owned(),
+    }
 }
 
 /// `0-3, 8`.

@@ -1,11 +1,11 @@
-//! What the system says of the processor: its name, its cores, its caches.
+//! What the system says of the machine: the processor's name, its cores and caches, large pages.
 
 use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
-/// The processor as the system describes it; what it does not say is absent.
+/// The machine as the system describes it; what it does not say is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct System {
     /// The processor's name.
@@ -18,6 +18,9 @@ pub struct System {
     pub threads_per_core: Option<usize>,
     /// Data caches of the first usable one, from the nearest on.
     pub caches: Vec<Cache>,
+    /// Who gets large pages: `always` all memory, `madvise` that which asks, as that of weights
+    /// does, `never` none.
+    pub large_pages: Option<String>,
 }
 
 /// A cache that holds data.
@@ -47,8 +50,16 @@ impl System {
             threads_per_core: list(&one.join("topology/thread_siblings_list")),
             caches: caches(&one.join("cache")),
             usable,
+            large_pages: text(Path::new("/sys/kernel/mm/transparent_hugepage/enabled"))
+                .and_then(|text| chosen(&text)),
         }
     }
+}
+
+/// The word in brackets of `always [madvise] never`.
+fn chosen(words: &str) -> Option<String> {
+    let (_, rest) = words.split_once('[')?;
+    Some(rest.split_once(']')?.0.to_owned())
 }
 
 /// The logical processors that this process may use.
@@ -127,6 +138,12 @@ mod tests {
         assert_eq!(sizes[5..], [None; 4]);
         assert_eq!(members("0-2,8, 10-11"), [0, 1, 2, 8, 10, 11]);
         assert_eq!(members("x,3-1,0-99999999999"), [0; 0]);
+        let choices = ["always [madvise] never", "[always] madvise never", "always", "[always"];
+        let chosen = choices.map(chosen);
+        assert_eq!(
+            chosen.each_ref().map(Option::as_deref),
+            [Some("madvise"), Some("always"), None, None]
+        );
     }
 
     #[test]

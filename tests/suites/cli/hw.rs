@@ -21,7 +21,9 @@ const FIGURES: [(&str, u64, &str); 7] = [
 #[test]
 fn figures_have_units_and_words() {
     let hw: Value = serde_json::from_str(&stdout(&[&QUICK[..], &["--json"]].concat())).unwrap();
-    for key in ["processor", "online", "usable", "threads_per_core", "caches", "features"] {
+    for key in
+        ["processor", "online", "usable", "threads_per_core", "caches", "large_pages", "features"]
+    {
         assert!(hw.get(key).is_some(), "{key}");
     }
     assert_eq!(hw["backend"], "clif128");
@@ -48,7 +50,8 @@ fn figures_have_units_and_words() {
 #[test]
 fn the_page_has_a_line_for_each_topic_and_figure() {
     let page = stdout(&QUICK);
-    for topic in ["processor ", "features ", "back end ", "cores ", "caches ", "figures "] {
+    for topic in ["processor ", "features ", "back end ", "cores ", "caches ", "pages ", "figures "]
+    {
         assert!(page.lines().any(|line| line.starts_with(topic)), "{topic}: {page}");
     }
     for (name, threads, unit) in FIGURES {
