@@ -302,6 +302,16 @@ impl Affine {
         other.terms.iter().fold(sum, |sum, (index, factor)| sum.plus(*index, *factor))
     }
 
+    /// This expression times a number. Saturates: rule V-11 refuses such factors.
+    #[must_use]
+    pub fn times(&self, factor: i64) -> Self {
+        let start = Affine::constant(self.base.saturating_mul(factor));
+        let plus = |sum: Affine, (index, each): &(IndexId, i64)| {
+            sum.plus(*index, each.saturating_mul(factor))
+        };
+        self.terms.iter().fold(start, plus)
+    }
+
     /// This expression plus a constant. Saturates: rule V-11 refuses such constants.
     #[must_use]
     pub fn offset(mut self, base: i64) -> Self {

@@ -64,8 +64,8 @@ pub(super) const FAULTS: &[Entry] = &[
     (
         "weights-of-the-first-group",
         VALUES,
-        "Affine::constant(i64::from(group * CHUNK) * 4)",
-        To("Affine::constant(0)"),
+        "i64::from(self.cache.value_groups() * head + group)",
+        To("i64::from(self.cache.value_groups() * head)"),
     ),
     (
         "values-staged-without-their-tail",

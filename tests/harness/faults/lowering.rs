@@ -11,6 +11,8 @@ const EPILOGUE: &str = "compiler/src/lower/epilogue.rs";
 const APPEND: &str = "compiler/src/lower/append.rs";
 const ATTENTION: &str = "compiler/src/lower/attention/mod.rs";
 const SCORES: &str = "compiler/src/lower/attention/scores.rs";
+const SOFTMAX: &str = "compiler/src/lower/attention/softmax.rs";
+const BLOCKS: &str = "compiler/src/lower/attention/blocks.rs";
 const VALUES: &str = "compiler/src/lower/attention/values.rs";
 const EMBED: &str = "compiler/src/lower/embed.rs";
 const EXP: &str = "compiler/src/lower/exp.rs";
@@ -105,9 +107,31 @@ pub(super) const FAULTS: &[Entry] = &[
     (
         "heads-interleaved",
         ATTENTION,
-        ".plus(head.kv, i64::from(self.group) * head_bytes)\n            .plus(head.member, head_bytes)",
+        "let member = block.member(head).times(head_bytes);\n        member.plus(block.kv, i64::from(self.group) * head_bytes)",
         With(
-            ".plus(head.kv, if FAULT { head_bytes } else { i64::from(self.group) * head_bytes }).plus(head.member, if FAULT { i64::from(self.cache.kv_heads) * head_bytes } else { head_bytes })",
+            "let member = block.member(head).times(if FAULT { i64::from(self.cache.kv_heads) * head_bytes } else { head_bytes }); member.plus(block.kv, if FAULT { head_bytes } else { i64::from(self.group) * head_bytes })",
+        ),
+    ),
+    (
+        "heads-of-a-cut-block-left-out",
+        BLOCKS,
+        "once(b, reaches_end(), Bound::Const(1), |b| {",
+        With("once(b, if FAULT { Bound::Const(1) } else { reaches_end() }, Bound::Const(1), |b| {"),
+    ),
+    (
+        "heads-of-a-block-cut-at-its-beginning-left-out",
+        BLOCKS,
+        "once(b, Bound::Const(0), begins_inside(), |b| {",
+        With(
+            "once(b, Bound::Const(0), if FAULT { Bound::Const(0) } else { begins_inside() }, |b| {",
+        ),
+    ),
+    (
+        "block-weighed-by-its-first-head",
+        VALUES,
+        "let at = Self::weight(block, head, 0).plus(j, 4);\n            let weight = b.splat(Elem::F32, self.weights, at);\n            return",
+        With(
+            "let at = Self::weight(block, if FAULT { 0 } else { head }, 0).plus(j, 4); let weight = b.splat(Elem::F32, self.weights, at); return",
         ),
     ),
     (
@@ -118,9 +142,15 @@ pub(super) const FAULTS: &[Entry] = &[
     ),
     (
         "running-maximum-of-the-chunk",
-        ATTENTION,
-        "b.binary(BinaryOp::FMax, max, chunk_max)",
-        To("chunk_max"),
+        SOFTMAX,
+        "b.binary(BinaryOp::FMax, max, *chunk_max)",
+        To("*chunk_max"),
+    ),
+    (
+        "factors-of-one-vector-of-heads",
+        SOFTMAX,
+        "at = at.offset(i64::from(count) * 4);",
+        With("at = at.offset(if FAULT { 0 } else { i64::from(count) * 4 });"),
     ),
     (
         "embedded-nibbles-in-pairs",

@@ -1,7 +1,7 @@
 //! Single operations, each as the kernel that computes it, on all engines at once.
 //!
 //! Every function runs its kernel on the VIR interpreter with 4, 8 and 16 lanes and as machine code
-//! in one share and in two, holds the results to each other and to the definition in
+//! in one share and in several, holds the results to each other and to the definition in
 //! `compiler/src/numerics/`, bit by bit, and gives what they agree on. What a kernel does not
 //! read holds garbage.
 
@@ -170,20 +170,28 @@ fn everywhere(
         let buffers: Vec<Vec<u8>> = filled.collect();
         (kernel, After { lowered, buffers })
     };
-    let results = [4, 8, 16].map(|lanes| {
+    // Shares of one unit, of two, of three, ...
+    let cuts: Vec<u32> = (0..).map(|n| n * (n + 1) / 2).take_while(|cut| *cut < units).collect();
+    let ends = cuts.iter().copied().skip(1).chain([units]);
+    let cut: Vec<(u32, u32)> = cuts.iter().copied().zip(ends).collect();
+    let interpreted = |(lanes, shares): (u32, &[(u32, u32)])| {
         let (kernel, mut after) = prepared(lanes);
-        run(&kernel, &mut after.buffers[..], &share(0, units)).expect("a call as declared");
+        for (begin, end) in shares {
+            run(&kernel, &mut after.buffers[..], &share(*begin, *end)).expect("a call as declared");
+        }
         after
-    });
+    };
+    let whole = [(0, units)];
+    let first = interpreted((4, &whole));
+    let others = [(8, &whole[..]), (16, &whole), (4, &cut), (8, &cut), (16, &cut)].map(interpreted);
     let (kernel, mut machine) = prepared(4);
     let compiled = Compiled::new(&kernel).expect("machine code");
-    let mut halves = machine.buffers.clone();
+    let mut shares = machine.buffers.clone();
     compiled.run(&mut machine.buffers, &share(0, units), Placement::Back).expect("a call");
-    for (begin, end) in [(0, units / 3), (units / 3, units)] {
-        compiled.run(&mut halves, &share(begin, end), Placement::Front).expect("a call");
+    for (begin, end) in cut {
+        compiled.run(&mut shares, &share(begin, end), Placement::Front).expect("a call");
     }
-    let [first, others @ ..] = results;
-    let others = others.iter().map(|after| &after.buffers).chain([&machine.buffers, &halves]);
+    let others = others.iter().map(|after| &after.buffers).chain([&machine.buffers, &shares]);
     let elems = elements(&kernel);
     for (engine, buffers) in others.enumerate() {
         let all = first.buffers.iter().zip(buffers).zip(first.lowered.buffers.iter().zip(&elems));

@@ -179,8 +179,9 @@ fn a_comment_tells_what_a_kernel_computes_and_takes() {
              3  out             256  out      heads side by side: vector of 48
              4  weights         768  scratch  working memory
              5  sums            384  scratch  working memory
-             6  state            48  scratch  working memory
-             7  staged         4096  scratch  working memory
+             6  state            24  scratch  working memory
+             7  factors          24  scratch  working memory
+             8  staged         4096  scratch  working memory
 
         scalar                values  meaning
              0  begin         0 to 3  first of the share of heads
@@ -251,9 +252,10 @@ fn caches_are_told_as_they_are_kept() {
              5  out                   2304  out      heads side by side: vector of 576
              6  weights                768  scratch  working memory
              7  sums                   768  scratch  working memory
-             8  state                   48  scratch  working memory
-             9  staged               16384  scratch  working memory
-            10  scaled_weights         512  scratch  working memory
+             8  state                   24  scratch  working memory
+             9  factors                 24  scratch  working memory
+            10  staged               16384  scratch  working memory
+            11  scaled_weights         512  scratch  working memory
 
         scalar                values  meaning
              0  begin         0 to 9  first of the share of heads

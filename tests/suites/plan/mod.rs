@@ -69,13 +69,13 @@ fn the_plan_of_the_tiny_model() {
           body {
                0: k0x1 token-units 1 image+0 arena+0+128t
                1: k1x4 k2x1 units 8 arena+0+128t image+3264 image+7872 scratch+0 scratch+512 arena+8192+128t scratch+768 tables+0+32p kv+0 kv+8192+64p
-               2: k3x1 token-units 4 arena+8192+128t kv+0 kv+8192 arena+16384+128t scratch+0 scratch+512 scratch+768
+               2: k3x1 token-units 4 arena+8192+128t kv+0 kv+8192 arena+16384+128t scratch+0 scratch+512 scratch+768 scratch+832
                3: k4x4 k5x1 units 1 arena+16384+128t image+8000 scratch+0 arena+0+128t scratch+256
                4: k6x4 k7x1 units 4 arena+0+128t image+8576 image+10880 scratch+0 scratch+512 arena+8192+256t scratch+768
                5: k8x4 k9x1 units 1 arena+8192+256t image+11008 scratch+0 arena+0+128t scratch+256
             // end of layer 0
                6: k1x4 k2x1 units 8 arena+0+128t image+3264 image+7872 scratch+0 scratch+512 arena+8192+128t scratch+768 tables+0+32p kv+16384 kv+24576+64p
-               7: k3x1 token-units 4 arena+8192+128t kv+16384 kv+24576 arena+16384+128t scratch+0 scratch+512 scratch+768
+               7: k3x1 token-units 4 arena+8192+128t kv+16384 kv+24576 arena+16384+128t scratch+0 scratch+512 scratch+768 scratch+832
                8: k4x4 k5x1 units 1 arena+16384+128t image+8000 scratch+0 arena+0+128t scratch+256
                9: k6x4 k7x1 units 4 arena+0+128t image+8576 image+10880 scratch+0 scratch+512 arena+8192+256t scratch+768
               10: k8x4 k9x1 units 1 arena+8192+256t image+11008 scratch+0 arena+0+128t scratch+256

@@ -15,7 +15,9 @@ use super::assert_same_bits;
 /// Attention of random numbers over a cache of any format, over up to three chunks; every position
 /// of the cache is filled.
 fn attention() -> impl Strategy<Value = Attention> {
-    let shapes = vec![[1, 1, 2], [2, 2, 6], [3, 1, 8], [4, 2, 16], [2, 1, 24], [2, 2, 40]];
+    let alone = [[1, 1, 2], [2, 2, 6], [2, 2, 40]];
+    let shared = [[2, 1, 24], [3, 1, 8], [4, 2, 16], [5, 1, 4], [6, 1, 8], [8, 2, 6], [9, 3, 4]];
+    let shapes = [&alone[..], &shared].concat();
     let shape = prop::sample::select(shapes);
     let kv = prop::sample::select(KvFormat::ALL.to_vec());
     let positions = prop::sample::select(vec![1_usize, 2, 15, 16, 17, 63, 64, 65, 100, 129]);
@@ -142,6 +144,24 @@ proptest! {
         let whole = Attention { kv: KvFormat::F32, ..attention.clone() };
         attention.kv = KvFormat::F16;
         assert_same_bits(&attention.run(), &whole.run());
+    }
+
+    /// What f16 does not hold is infinite in the cache, and read as that.
+    #[test]
+    fn a_cache_in_f16_keeps_infinities(mut attention in attention(), in_keys in any::<bool>()) {
+        attention.kv = KvFormat::F16;
+        let last = attention.visible - 1;
+        let rows = if in_keys { &mut attention.keys } else { &mut attention.values };
+        rows[last][0] = 1e6;
+        let output = attention.run();
+        let first = &output[..attention.shape.head_dim as usize];
+        if in_keys {
+            // The score is infinite or, of a query of 0, none: in either case no weight is a number.
+            let is_lost = attention.query[0] >= 0.0 && first.iter().all(|x| x.is_nan());
+            prop_assert!(is_lost || attention.query[0] < 0.0, "{first:?}");
+        } else {
+            prop_assert_eq!(first[0], f32::INFINITY);
+        }
     }
 
     /// Codes of a scale of 2^-5, in heads of one group: products and sums are those of f32, scaled.

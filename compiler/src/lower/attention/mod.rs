@@ -4,20 +4,23 @@
 //! sum of values has lanes = channels, so that no sum crosses lanes in either. Chunks of 64
 //! absolute positions are merged in ascending order by a running maximum.
 //!
-//! The query heads that share a KV head go through a chunk together: first the scores of each,
-//! then the weighted values of each. So a chunk is read from the cache once, and where it is not
-//! kept in f32 it is brought to f32 once, in working memory ([`stage`]).
+//! The query heads that share a KV head go through a chunk together ([`blocks`]): first the scores
+//! of each and their weights, then the weighted values. So a chunk is read from the cache once.
+//! Where it is not kept in f32 its elements are brought to f32 as they are read or, where that
+//! takes many instructions, once for all heads in working memory ([`stage`]).
 
+mod blocks;
 mod scores;
+mod softmax;
 mod stage;
 mod values;
 
 use super::cache::CacheLayout;
-use super::exp::exp;
 use super::{CHUNK, Lowered, Parts, Role, vector_bytes};
 use crate::fir::HeadShape;
 use crate::format::KvFormat;
-use crate::vir::{Affine, BinaryOp, Bound, BufferId, Builder, Elem, IndexId, ValueId};
+use crate::vir::{Affine, Bound, BufferId, Builder, Elem, IndexId, ValueId};
+use blocks::{Block, Group};
 use deepthin_runtime::program::{Quotient, ScalarSource};
 
 /// Sizes of an attention kernel.
@@ -41,8 +44,11 @@ impl AttentionKernel {
     }
 }
 
-/// Independent chains of a loop.
-const CHAINS: u32 = 8;
+/// Lanes of a back end with sixteen registers, and half as many that may hold sums.
+const NARROW_LANES: u32 = 8;
+/// Sums that a loop carries at once.
+const NARROW_SUMS: u32 = 8;
+const WIDE_SUMS: u32 = 16;
 
 struct Attention {
     cache: CacheLayout,
@@ -51,16 +57,20 @@ struct Attention {
     q: BufferId,
     keys: BufferId,
     values: BufferId,
-    /// Scales of keys and of values, and the weights of a head times the latter, `[groups][64]`.
+    /// Scales of keys and of values, and the weights of a block's heads times the latter,
+    /// `[heads][groups][64]`.
     scales: Option<Scales>,
     out: BufferId,
     /// Scores, then weights, of the chunk's 64 positions, for each head of the group.
     weights: BufferId,
     /// Running sums of weighted values, `head_dim` elements for each head of the group.
     sums: BufferId,
-    /// Four numbers for each head of the group: see [`State`].
+    /// Two numbers for each head of the group: see [`State`].
     state: BufferId,
-    /// The chunk's keys, then its values, as f32; none where the cache itself is f32.
+    /// For each head of the group what the sums so far are multiplied with at a merge, and what the
+    /// chunk's own.
+    factors: BufferId,
+    /// The chunk's keys, then its values, as f32; none where they are read from the cache.
     staged: Option<BufferId>,
     position: IndexId,
 }
@@ -72,35 +82,17 @@ struct Scales {
     weights: BufferId,
 }
 
-/// What is kept of a head from chunk to chunk, and between the two parts of a chunk.
+/// What is kept of a head from chunk to chunk.
 #[derive(Clone, Copy)]
 enum State {
     /// Running maximum of the scores.
     Maximum,
     /// Running sum of the weights.
     Total,
-    /// What the sums so far are multiplied with.
-    OldFactor,
-    /// What the chunk's own are multiplied with.
-    NewFactor,
 }
 
-/// Bytes of the state of a head.
-const STATE_BYTES: u32 = 16;
-
-/// The heads at hand: a KV head, and the part of the thread's share that reads it.
-#[derive(Clone, Copy)]
-struct Heads {
-    kv: IndexId,
-    share: (IndexId, IndexId),
-}
-
-/// One of the heads at hand, counted from the first that reads its KV head.
-#[derive(Clone, Copy)]
-struct Head {
-    kv: IndexId,
-    member: IndexId,
-}
+/// Bytes of the state of a head, and of its factors.
+const STATE_BYTES: u32 = 8;
 
 /// Lowers an attention kernel. Units are query heads.
 pub fn lower_attention(name: &str, kernel: &AttentionKernel) -> Lowered {
@@ -120,10 +112,12 @@ pub fn lower_attention(name: &str, kernel: &AttentionKernel) -> Lowered {
     let weights = parts.scratch("weights", group * CHUNK * 4);
     let sums = parts.scratch("sums", group * vector_bytes(head_dim));
     let state = parts.scratch("state", group * STATE_BYTES);
-    let staged = (cache.kv != KvFormat::F32)
+    let factors = parts.scratch("factors", group * STATE_BYTES);
+    let staged = stage::pays(cache.kv, kernel.lanes)
         .then(|| parts.scratch("staged", CHUNK * stage::row_bytes(head_dim)));
     let scales = key_scales.zip(value_scales).map(|(keys, values)| {
-        let weights = parts.scratch("scaled_weights", cache.value_groups() * CHUNK * 4);
+        let rows = blocks::block_heads(group, kernel.lanes) * cache.value_groups();
+        let weights = parts.scratch("scaled_weights", rows * CHUNK * 4);
         Scales { keys, values, weights }
     });
     let share = parts.b.range("heads", heads);
@@ -147,130 +141,99 @@ pub fn lower_attention(name: &str, kernel: &AttentionKernel) -> Lowered {
         weights,
         sums,
         state,
+        factors,
         staged,
         position,
     };
-    parts.b.repeat(kv_heads, |b, kv| a.heads(b, Heads { kv, share }, chunks));
+    parts.b.repeat(kv_heads, |b, kv| a.group(b, Group { kv, share }, chunks));
     parts.finish()
 }
 
 impl Attention {
     /// The thread's query heads of one KV head, if there are any.
-    fn heads(&self, b: &mut Builder, heads: Heads, chunks: IndexId) {
-        let first =
-            |offset: u32| Affine::index(heads.kv, i64::from(self.group)).offset(i64::from(offset));
-        // One round where the share begins before the group's end and ends behind its beginning.
-        let one = |scalar, minus| Bound::Clamp { scalar, minus, lo: 0, hi: 1 };
-        let begin = one(heads.share.0, first(self.group - 1));
-        let end = one(heads.share.1, first(0));
-        b.for_range(begin, end, [], |b, _, []| {
-            self.over_heads(b, heads, |b, head| self.begin(b, head));
+    fn group(&self, b: &mut Builder, group: Group, chunks: IndexId) {
+        self.where_any(b, group, |b| {
+            self.over_heads(b, group, |b, head| self.begin(b, head));
             b.for_range(Bound::Const(0), Bound::Scalar(chunks), [], |b, chunk, []| {
-                self.stage_keys(b, heads.kv, chunk);
-                self.over_heads(b, heads, |b, head| self.weigh(b, head, chunk));
-                self.stage_values(b, heads.kv, chunk);
-                self.over_heads(b, heads, |b, head| self.weighted_values(b, head, chunk));
+                if self.staged.is_some() {
+                    self.stage_keys(b, group.kv, chunk);
+                    self.over_blocks(b, group, |b, block| self.weigh(b, block, chunk));
+                    self.stage_values(b, group.kv, chunk);
+                    self.over_blocks(b, group, |b, block| self.weighted_values(b, block, chunk));
+                } else {
+                    self.over_blocks(b, group, |b, block| {
+                        self.weigh(b, block, chunk);
+                        self.weighted_values(b, block, chunk);
+                    });
+                }
                 []
             });
-            self.over_heads(b, heads, |b, head| self.end(b, head));
-            []
+            self.over_heads(b, group, |b, head| self.end(b, head));
         });
     }
 
-    fn over_heads(&self, b: &mut Builder, heads: Heads, body: impl FnOnce(&mut Builder, Head)) {
-        let Heads { kv, share: (begin, end) } = heads;
-        let group = self.group;
-        let bound = |scalar| Bound::Clamp {
-            scalar,
-            minus: Affine::index(kv, i64::from(group)),
-            lo: 0,
-            hi: group,
-        };
-        b.for_range(bound(begin), bound(end), [], |b, member, []| {
-            body(b, Head { kv, member });
-            []
-        });
+    /// Vectors of each of a block's heads that a loop sums at once.
+    fn chains(b: &Builder, block: &Block) -> u32 {
+        let sums = if b.lanes() <= NARROW_LANES { NARROW_SUMS } else { WIDE_SUMS };
+        1 << (sums / block.heads).ilog2()
     }
 
-    /// Nothing seen yet.
-    fn begin(&self, b: &mut Builder, head: Head) {
+    /// Nothing seen yet of a head.
+    fn begin(&self, b: &mut Builder, head: &Block) {
         let lanes = b.lanes();
         let zero = b.f32(0.0);
         for start in (0..self.cache.head_dim).step_by(lanes as usize) {
-            b.store(zero, Elem::F32, self.sums, self.sum(head, start));
+            b.store(zero, Elem::F32, self.sums, self.sum(head, 0, start));
         }
         let lowest = b.f32(f32::NEG_INFINITY);
-        self.set(b, head, State::Maximum, lowest);
-        self.set(b, head, State::Total, zero);
+        self.set(b, head, 0, State::Maximum, lowest);
+        self.set(b, head, 0, State::Total, zero);
     }
 
-    /// The mean of the values by their weights.
-    fn end(&self, b: &mut Builder, head: Head) {
+    /// The mean of the values by a head's weights.
+    fn end(&self, b: &mut Builder, head: &Block) {
         let (lanes, head_dim) = (b.lanes(), self.cache.head_dim);
-        let total = self.get(b, head, State::Total);
+        let total = self.get(b, head, 0, State::Total);
         for start in (0..head_dim).step_by(lanes as usize) {
-            let sum = b.load(Elem::F32, self.sums, self.sum(head, start));
+            let sum = b.load(Elem::F32, self.sums, self.sum(head, 0, start));
             let mean = b.fdiv(sum, total);
-            let at = self.element(head, start);
+            let at = self.element(head, 0, start);
             b.store_part(mean, Elem::F32, self.out, at, lanes.min(head_dim - start));
         }
     }
 
-    /// One head's weights of a chunk; the running maximum and total, and the factors of the merge.
-    fn weigh(&self, b: &mut Builder, head: Head, chunk: IndexId) {
-        self.scores(b, head, chunk);
-        let max = self.get(b, head, State::Maximum);
-        let total = self.get(b, head, State::Total);
-        let chunk_max = self.maximum(b, head);
-        let chunk_total = self.exponentials(b, head, chunk_max);
-        let new_max = b.binary(BinaryOp::FMax, max, chunk_max);
-        let old_distance = b.fsub(max, new_max);
-        let old_factor = exp(b, old_distance);
-        let new_distance = b.fsub(chunk_max, new_max);
-        let new_factor = exp(b, new_distance);
-        let old_total = b.fmul(total, old_factor);
-        let new_total = b.fma(chunk_total, new_factor, old_total);
-        self.set(b, head, State::Maximum, new_max);
-        self.set(b, head, State::Total, new_total);
-        self.set(b, head, State::OldFactor, old_factor);
-        self.set(b, head, State::NewFactor, new_factor);
-    }
-
     /// Byte offset of element `dim` of a head in the query or output vector.
-    fn element(&self, head: Head, dim: u32) -> Affine {
+    fn element(&self, block: &Block, head: u32, dim: u32) -> Affine {
         let head_bytes = i64::from(self.cache.head_dim) * 4;
-        Affine::constant(i64::from(dim) * 4)
-            .plus(head.kv, i64::from(self.group) * head_bytes)
-            .plus(head.member, head_bytes)
+        let member = block.member(head).times(head_bytes);
+        member.plus(block.kv, i64::from(self.group) * head_bytes).offset(i64::from(dim) * 4)
     }
 
     /// Byte offset of element `dim` of a head's running sums.
-    fn sum(&self, head: Head, dim: u32) -> Affine {
+    fn sum(&self, block: &Block, head: u32, dim: u32) -> Affine {
         let row = i64::from(vector_bytes(self.cache.head_dim));
-        Affine::constant(i64::from(dim) * 4).plus(head.member, row)
+        block.member(head).times(row).offset(i64::from(dim) * 4)
     }
 
     /// Byte offset of a head's weight of a chunk's position.
-    fn weight(head: Head, position: u32) -> Affine {
-        Affine::constant(i64::from(position) * 4).plus(head.member, i64::from(CHUNK) * 4)
+    fn weight(block: &Block, head: u32, position: u32) -> Affine {
+        block.member(head).times(i64::from(CHUNK) * 4).offset(i64::from(position) * 4)
     }
 
-    fn state(head: Head, what: State) -> Affine {
+    fn state(block: &Block, head: u32, what: State) -> Affine {
         let number = match what {
             State::Maximum => 0,
             State::Total => 1,
-            State::OldFactor => 2,
-            State::NewFactor => 3,
         };
-        Affine::constant(number * 4).plus(head.member, i64::from(STATE_BYTES))
+        block.member(head).times(i64::from(STATE_BYTES)).offset(number * 4)
     }
 
-    fn get(&self, b: &mut Builder, head: Head, what: State) -> ValueId {
-        b.splat(Elem::F32, self.state, Self::state(head, what))
+    fn get(&self, b: &mut Builder, block: &Block, head: u32, what: State) -> ValueId {
+        b.splat(Elem::F32, self.state, Self::state(block, head, what))
     }
 
-    fn set(&self, b: &mut Builder, head: Head, what: State, value: ValueId) {
-        b.store_part(value, Elem::F32, self.state, Self::state(head, what), 1);
+    fn set(&self, b: &mut Builder, block: &Block, head: u32, what: State, value: ValueId) {
+        b.store_part(value, Elem::F32, self.state, Self::state(block, head, what), 1);
     }
 
     /// How many positions of a chunk the token sees, brought into `lo..=64`.

@@ -1,24 +1,23 @@
-//! Scores of one head and a chunk of positions, and their softmax weights.
+//! Scores of some heads and a chunk of positions.
 
+use super::blocks::Block;
 use super::stage::Plane;
-use super::{Attention, CHAINS, CHUNK, Head};
+use super::{Attention, CHUNK};
 use crate::lower::KEY_BLOCK;
-use crate::lower::exp::exp;
-use crate::lower::reduce::{VIRTUAL_LANES, tree};
 use crate::numerics::attention_scale;
 use crate::pack::layout::TILE;
 use crate::vir::{
-    Affine, BinaryOp, Bound, BufferId, Builder, CompareOp, Elem, IndexId, ReduceOp, ShiftOp,
-    UnaryOp, ValueId,
+    Affine, BinaryOp, Bound, BufferId, Builder, CompareOp, Elem, IndexId, ShiftOp, UnaryOp, ValueId,
 };
 
 /// Pairs of a group of keys: those of a panel.
 const PAIRS: u32 = TILE;
 
-/// The products of one head with some positions of a chunk: those of a pass, a chain a vector.
+/// The products of a block's heads with some positions of a chunk: those of a pass, a chain a
+/// vector of one head.
 struct Products<'a> {
     attention: &'a Attention,
-    head: Head,
+    block: &'a Block,
     chunk: IndexId,
     keys: Plane,
     pass: IndexId,
@@ -35,79 +34,35 @@ struct Dims {
 
 impl Attention {
     /// Scaled scores of the chunk's positions, -inf where invisible.
-    pub(super) fn scores(&self, b: &mut Builder, head: Head, chunk: IndexId) {
+    pub(super) fn scores(&self, b: &mut Builder, block: &Block, chunk: IndexId) {
         let lanes = b.lanes();
-        let chains = CHAINS.min(CHUNK / lanes);
+        let chains = Self::chains(b, block).min(CHUNK / lanes);
         let head_dim = self.cache.head_dim;
         let positions = i64::from(chains * lanes);
         b.repeat(CHUNK / (chains * lanes), |b, pass| {
-            let keys = self.key_plane(head.kv, chunk);
-            let products = Products { attention: self, head, chunk, keys, pass, chains };
+            let keys = self.key_plane(block.kv, chunk);
+            let products = Products { attention: self, block, chunk, keys, pass, chains };
             let dots = match self.scales {
                 None => products.plain(b),
                 Some(scales) => products.grouped(b, scales.keys),
             };
             let lane_numbers = b.iota();
-            for (v, dot) in (0..chains).zip(dots) {
+            let position = b.index(Affine::index(self.position, 1));
+            let scale = b.f32(attention_scale(head_dim));
+            let hidden = b.f32(f32::NEG_INFINITY);
+            for v in 0..chains {
                 let first = Affine::constant(i64::from(v * lanes)).plus(pass, positions);
                 let first_position = b.index(first.plus(chunk, i64::from(CHUNK)));
                 let at = b.binary(BinaryOp::IAdd, first_position, lane_numbers);
-                let position = b.index(Affine::index(self.position, 1));
                 let visible = b.compare(CompareOp::ILe, at, position);
-                let scale = b.f32(attention_scale(head_dim));
-                let score = b.fmul(dot, scale);
-                let hidden = b.f32(f32::NEG_INFINITY);
-                let score = b.select(visible, score, hidden);
-                let at = Self::weight(head, v * lanes).plus(pass, positions * 4);
-                b.store(score, Elem::F32, self.weights, at);
+                for head in 0..block.heads {
+                    let score = b.fmul(dots[(head * chains + v) as usize], scale);
+                    let score = b.select(visible, score, hidden);
+                    let at = Self::weight(block, head, v * lanes).plus(pass, positions * 4);
+                    b.store(score, Elem::F32, self.weights, at);
+                }
             }
         });
-    }
-
-    /// Maximum of the chunk's scores.
-    pub(super) fn maximum(&self, b: &mut Builder, head: Head) -> ValueId {
-        let lowest = b.f32(f32::NEG_INFINITY);
-        let maxima = self
-            .over_blocks(b, head, lowest, |b, _, score, max| b.binary(BinaryOp::FMax, max, score));
-        tree(b, ReduceOp::FMax, &maxima)
-    }
-
-    /// Scores to `exp(score - max)`; their sum.
-    pub(super) fn exponentials(&self, b: &mut Builder, head: Head, max: ValueId) -> ValueId {
-        let zero = b.f32(0.0);
-        let weights = self.weights;
-        let sums = self.over_blocks(b, head, zero, |b, at, score, sum| {
-            let distance = b.fsub(score, max);
-            let weight = exp(b, distance);
-            b.store(weight, Elem::F32, weights, at);
-            b.fadd(sum, weight)
-        });
-        tree(b, ReduceOp::FAdd, &sums)
-    }
-
-    /// Folds the chunk's 64 elements into 16 virtual lanes, ascending.
-    fn over_blocks(
-        &self,
-        b: &mut Builder,
-        head: Head,
-        init: ValueId,
-        step: impl Fn(&mut Builder, Affine, ValueId, ValueId) -> ValueId,
-    ) -> Vec<ValueId> {
-        let lanes = b.lanes();
-        let vectors = VIRTUAL_LANES / lanes;
-        let init = vec![init; vectors as usize];
-        let blocks = Bound::Const(CHUNK / VIRTUAL_LANES);
-        b.for_range_vec(Bound::Const(0), blocks, &init, |b, block, folded| {
-            (0..vectors)
-                .zip(folded)
-                .map(|(v, &folded)| {
-                    let at =
-                        Self::weight(head, v * lanes).plus(block, i64::from(VIRTUAL_LANES) * 4);
-                    let value = b.load(Elem::F32, self.weights, at.clone());
-                    step(b, at, value, folded)
-                })
-                .collect()
-        })
     }
 }
 
@@ -143,41 +98,47 @@ impl Products<'_> {
 
     fn zeros(&self, b: &mut Builder) -> Vec<ValueId> {
         let zero = b.f32(0.0);
-        vec![zero; self.chains as usize]
+        vec![zero; (self.block.heads * self.chains) as usize]
     }
 
     /// `sum = fma(key[d], q[d], sum)` over some dims in ascending order.
     fn over_dims(&self, b: &mut Builder, dims: Dims, init: &[ValueId]) -> Vec<ValueId> {
         let Attention { q, .. } = *self.attention;
-        let line = i64::from(KEY_BLOCK) * 4;
+        let line = i64::from(KEY_BLOCK * self.keys.kv.element_bytes());
         let along = |at: Affine, dim: IndexId, bytes: i64| match dims.group {
             Some((group, each)) => at.plus(group, i64::from(each) * bytes).plus(dim, bytes),
             None => at.plus(dim, bytes),
         };
         b.for_range_vec(Bound::Const(0), Bound::Const(dims.count), init, |b, dim, sums| {
-            let at = along(self.attention.element(self.head, dims.first), dim, 4);
-            let q = b.splat(Elem::F32, q, at);
-            (0..self.chains)
-                .zip(sums)
-                .map(|(v, &sum)| {
-                    let at = self.place(b, v).offset(i64::from(dims.first) * line);
-                    let key = b.load(Elem::F32, self.keys.buffer, along(at, dim, line));
-                    b.fma(key, q, sum)
-                })
-                .collect()
+            let query = |head| {
+                let at = along(self.attention.element(self.block, head, dims.first), dim, 4);
+                b.splat(Elem::F32, q, at)
+            };
+            let queries: Vec<ValueId> = (0..self.block.heads).map(query).collect();
+            let mut next = sums.to_vec();
+            for v in 0..self.chains {
+                let at = self.place(b, v).offset(i64::from(dims.first) * line);
+                let key = self.keys.read(b, along(at, dim, line), b.lanes());
+                for (query, sums) in queries.iter().zip(next.chunks_mut(self.chains as usize)) {
+                    let sum = &mut sums[v as usize];
+                    *sum = b.fma(key, *query, *sum);
+                }
+            }
+            next
         })
     }
 
     /// Byte offset of dim 0 of a chain's positions.
     fn place(&self, b: &Builder, chain: u32) -> Affine {
         let lanes = b.lanes();
-        let block_bytes = i64::from(self.attention.cache.head_dim) * i64::from(KEY_BLOCK) * 4;
+        let bytes = self.keys.kv.element_bytes();
+        let block_bytes = i64::from(self.attention.cache.head_dim * KEY_BLOCK * bytes);
         let position = chain * lanes;
         let (block, lane) = (position / KEY_BLOCK, position % KEY_BLOCK);
         self.keys
             .origin
             .clone()
-            .offset(i64::from(block) * block_bytes + i64::from(lane) * 4)
+            .offset(i64::from(block) * block_bytes + i64::from(lane * bytes))
             .plus(self.pass, i64::from(self.chains * lanes / KEY_BLOCK) * block_bytes)
     }
 
@@ -193,20 +154,22 @@ impl Products<'_> {
         let (lanes, cache) = (b.lanes(), self.attention.cache);
         let row = i64::try_from(cache.scale_row_bytes()).unwrap_or(i64::MAX);
         let number = dims.first / PAIRS;
-        (0..self.chains)
-            .zip(products.iter().zip(sums))
-            .map(|(v, (&product, &sum))| {
-                let mut at = Affine::constant(i64::from(number) * row + i64::from(v * lanes) * 2)
-                    .plus(self.head.kv, i64::from(cache.key_groups()) * row)
-                    .plus(self.chunk, i64::from(CHUNK) * 2)
-                    .plus(self.pass, i64::from(self.chains * lanes) * 2);
-                if let Some((group, _)) = dims.group {
-                    at = at.plus(group, row);
-                }
-                let scale = load_scale(b, scales, at);
-                b.fma(product, scale, sum)
-            })
-            .collect()
+        let mut next = sums.to_vec();
+        for v in 0..self.chains {
+            let mut at = Affine::constant(i64::from(number) * row + i64::from(v * lanes) * 2)
+                .plus(self.block.kv, i64::from(cache.key_groups()) * row)
+                .plus(self.chunk, i64::from(CHUNK) * 2)
+                .plus(self.pass, i64::from(self.chains * lanes) * 2);
+            if let Some((group, _)) = dims.group {
+                at = at.plus(group, row);
+            }
+            let scale = load_scale(b, scales, at);
+            for head in 0..self.block.heads {
+                let i = (head * self.chains + v) as usize;
+                next[i] = b.fma(products[i], scale, sums[i]);
+            }
+        }
+        next
     }
 }
 
