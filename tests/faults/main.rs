@@ -47,7 +47,7 @@ fn measure(names: &[String]) -> Result<bool, String> {
     copy::seed_copy(&faults)?;
     let binary = suites::build(&copy::folder())?;
     say(&format!("built in {} s; {} faults", start.elapsed().as_secs(), chosen.len()));
-    match suites::run(&binary, None, &[])? {
+    match suites::run(&binary, None, None)? {
         Verdict::Survived => {}
         Verdict::Noticed(by) => {
             return Err(format!("without any fault, {by} fails; expected all tests to pass"));

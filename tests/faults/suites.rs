@@ -24,11 +24,12 @@ const LEFT_OUT: [&str; 13] = [
     "tokenizer::",
 ];
 
-/// The suites that are near to an area, which run first.
+/// The suites that are near to an area, which run first, one after the other.
 const NEAR: &[(&str, &[&str])] = &[
-    ("lowering", &["kernels::", "engines::"]),
+    ("lowering", &["properties::attention::", "kernels::", "engines::"]),
     ("packing", &["pack::", "engines::"]),
-    ("codes", &["codes::", "quantized::", "pack::", "numerics::", "fir::", "engines::"]),
+    ("caches", &["properties::attention::", "properties::kv::", "kernels::", "engines::"]),
+    ("codes", &["codes::", "quantized::", "pack::", "numerics::", "fir::", "properties::codes::"]),
     ("quantizing", &["quantize::", "generation::"]),
     ("codegen", &["vir::", "kernels::", "codegen::"]),
     ("fusion", &["fir::", "fir_interp::"]),
@@ -73,17 +74,22 @@ pub(super) fn build(folder: &Path) -> Result<PathBuf, String> {
 /// Runs the near suites and then all against one fault.
 pub(super) fn judge(binary: &Path, fault: &Fault) -> Result<Verdict, String> {
     let near = NEAR.iter().find(|(area, _)| *area == fault.area).map_or(&[][..], |(_, n)| n);
-    match run(binary, Some(fault.name), near)? {
-        Verdict::Survived => run(binary, Some(fault.name), &[]),
-        noticed @ Verdict::Noticed(_) => Ok(noticed),
+    for suite in near {
+        if let noticed @ Verdict::Noticed(_) = run(binary, Some(fault.name), Some(suite))? {
+            return Ok(noticed);
+        }
     }
+    run(binary, Some(fault.name), None)
 }
 
-/// Runs the tests whose names contain one of `filters` (all where there are none) until the
-/// first fails.
-pub(super) fn run(binary: &Path, fault: Option<&str>, filters: &[&str]) -> Result<Verdict, String> {
+/// Runs the tests whose names contain `filter`, all where there is none, until the first fails.
+pub(super) fn run(
+    binary: &Path,
+    fault: Option<&str>,
+    filter: Option<&str>,
+) -> Result<Verdict, String> {
     let mut command = Command::new(binary);
-    command.args(filters).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(filter).stdout(Stdio::piped()).stderr(Stdio::null());
     for suite in LEFT_OUT {
         command.args(["--skip", suite]);
     }
