@@ -147,10 +147,10 @@ pub(super) const FAULTS: &[Entry] = &[
         To("*chunk_max"),
     ),
     (
-        "factors-of-one-vector-of-heads",
+        "factors-of-the-head-before",
         SOFTMAX,
-        "at = at.offset(i64::from(count) * 4);",
-        With("at = at.offset(if FAULT { 0 } else { i64::from(count) * 4 });"),
+        "b.compare(CompareOp::ILe, number, lane)",
+        To("{ let _ = CompareOp::ILe; b.compare(CompareOp::ILt, number, lane) }"),
     ),
     (
         "embedded-nibbles-in-pairs",

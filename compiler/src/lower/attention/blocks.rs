@@ -8,8 +8,8 @@
 use super::Attention;
 use crate::vir::{Affine, Bound, Builder, IndexId};
 
-/// Most heads of a block: their sums, queries and a key have to fit in registers. Of the narrowest
-/// vectors a block of keys takes four, each with a sum for every head.
+/// Most heads of a block: their sums, queries and a key have to fit in registers, the two factors of
+/// each in a vector. Of the narrowest vectors 16 keys take four, each with a sum for every head.
 const fn most_heads(lanes: u32) -> u32 {
     if lanes <= 4 { 2 } else { 4 }
 }

@@ -40,22 +40,19 @@ impl Attention {
         })
     }
 
-    /// `exp` of numbers that every lane of a value has: as many of them at once as there are lanes.
+    /// `exp` of numbers that every lane of a value has, all of them at once: no block has more heads
+    /// than half as many as there are lanes.
     fn factors(&self, b: &mut Builder, block: &Block, distances: &[ValueId]) {
-        let mut at = block.member(0).times(STATE_BYTES.into());
-        for distances in distances.chunks(b.lanes() as usize) {
-            let lane = b.iota();
-            let mut together = distances[0];
-            for (number, distance) in (0..).zip(distances).skip(1) {
-                let number = b.i32(number);
-                let is_behind = b.compare(CompareOp::ILe, number, lane);
-                together = b.select(is_behind, *distance, together);
-            }
-            let factors = exp(b, together);
-            let count = u32::try_from(distances.len()).unwrap_or(u32::MAX);
-            b.store_part(factors, Elem::F32, self.factors, at.clone(), count);
-            at = at.offset(i64::from(count) * 4);
+        let lane = b.iota();
+        let mut together = distances[0];
+        for (number, distance) in (0..).zip(distances).skip(1) {
+            let number = b.i32(number);
+            let is_behind = b.compare(CompareOp::ILe, number, lane);
+            together = b.select(is_behind, *distance, together);
         }
+        let factors = exp(b, together);
+        let at = block.member(0).times(STATE_BYTES.into());
+        b.store_part(factors, Elem::F32, self.factors, at, 2 * block.heads);
     }
 
     /// Scores to `exp(score - max)`; their sums.
