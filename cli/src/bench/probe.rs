@@ -30,6 +30,9 @@ const LEAST_CROSSINGS: u32 = 10;
 const MOST_CROSSINGS: u32 = 10_000;
 const BATCH: Duration = Duration::from_micros(500);
 
+/// Reads of a look, of which the median is told.
+const READS: usize = 3;
+
 /// What a look at the machine found.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Regime {
@@ -167,9 +170,11 @@ impl Probe {
     /// Looks.
     pub fn look(&mut self) -> Regime {
         let barrier_ns = self.team.barrier_ns();
-        let read_rate = self.read.as_ref().map(|(instances, bytes)| {
-            let time = self.team.time(instances, 1);
-            *bytes as f64 / time.as_secs_f64().max(1e-9)
+        let read_rate = self.read.as_ref().and_then(|(instances, bytes)| {
+            let mut rate = || *bytes as f64 / self.team.time(instances, 1).as_secs_f64().max(1e-9);
+            // What nobody has touched for some time the host may have put away: not its memory's rate.
+            rate();
+            median(&[(); READS].map(|()| rate()))
         });
         Regime { barrier_ns, read_rate }
     }
