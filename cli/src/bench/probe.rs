@@ -169,13 +169,14 @@ impl Probe {
 
     /// Looks.
     pub fn look(&mut self) -> Regime {
-        let barrier_ns = self.team.barrier_ns();
         let read_rate = self.read.as_ref().and_then(|(instances, bytes)| {
             let mut rate = || *bytes as f64 / self.team.time(instances, 1).as_secs_f64().max(1e-9);
             // What nobody has touched for some time the host may have put away: not its memory's rate.
             rate();
             median(&[(); READS].map(|()| rate()))
         });
+        // Behind the reads: what another program leaves for the system to clear away is done by then.
+        let barrier_ns = self.team.barrier_ns();
         Regime { barrier_ns, read_rate }
     }
 }
