@@ -44,9 +44,9 @@ impl AttentionKernel {
     }
 }
 
-/// Lanes of a back end with sixteen registers, and half as many that may hold sums.
+/// Most lanes of a back end with sixteen registers; with more lanes there are 32.
 const NARROW_LANES: u32 = 8;
-/// Sums that a loop carries at once.
+/// Sums that a loop carries at once: half of the registers.
 const NARROW_SUMS: u32 = 8;
 const WIDE_SUMS: u32 = 16;
 

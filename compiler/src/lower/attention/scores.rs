@@ -37,6 +37,7 @@ impl Attention {
     pub(super) fn scores(&self, b: &mut Builder, block: &Block, chunk: IndexId) {
         let lanes = b.lanes();
         let chains = Self::chains(b, block).min(CHUNK / lanes);
+        debug_assert!((chains * lanes).is_multiple_of(KEY_BLOCK), "passes are of whole blocks");
         let head_dim = self.cache.head_dim;
         let positions = i64::from(chains * lanes);
         b.repeat(CHUNK / (chains * lanes), |b, pass| {
