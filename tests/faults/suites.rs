@@ -90,6 +90,8 @@ pub(super) fn run(
 ) -> Result<Verdict, String> {
     let mut command = Command::new(binary);
     command.args(filter).stdout(Stdio::piped()).stderr(Stdio::null());
+    // What fails by a fault is nothing to be kept, and would be kept among the project's own tests.
+    command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true");
     for suite in LEFT_OUT {
         command.args(["--skip", suite]);
     }
