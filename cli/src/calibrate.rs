@@ -17,9 +17,11 @@ use deepthin_runtime::session::{RunError, Session};
 use thiserror::Error;
 
 /// What the steps of a block application multiply: the gain before the product, and the matrices.
-/// The second step is attention.
-const STEPS: [(Option<Role>, &[Role]); 5] = [
+/// The second is attention of several tokens, the two behind it are that of one.
+const STEPS: [(Option<Role>, &[Role]); 7] = [
     (Some(Role::AttentionNorm), &[Role::Query, Role::Key, Role::Value]),
+    (None, &[]),
+    (None, &[]),
     (None, &[]),
     (None, &[Role::AttentionOutput]),
     (Some(Role::FfnNorm), &[Role::FfnGate, Role::FfnUp]),

@@ -56,7 +56,7 @@ pub struct KernelTime {
 /// The steps of one kernel.
 struct Steps {
     kernel: String,
-    /// Their numbers in body and head.
+    /// Their numbers among the steps of a token.
     numbers: Vec<usize>,
     traffic: Traffic,
     /// For each token, microseconds in all and of them waiting.
@@ -107,7 +107,7 @@ pub fn profile(
 fn steps(plan: &Plan, program: &Program) -> Vec<Steps> {
     let mut all: Vec<Steps> = Vec::new();
     let mut place: BTreeMap<usize, usize> = BTreeMap::new();
-    for (number, step) in plan.body.iter().chain(&plan.head).enumerate() {
+    for (number, step) in plan.steps_of_one_token().enumerate() {
         let Some(variant) = step.variants.last() else { continue };
         let Some(kernel) = program.kernels.get(variant.kernel) else { continue };
         let of = *place.entry(variant.kernel).or_insert_with(|| {

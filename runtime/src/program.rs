@@ -90,6 +90,25 @@ pub enum Split {
         /// Units of one token.
         count: u32,
     },
+    /// `count` units for each chunk of `positions` positions that a token sees one of: a thread takes
+    /// a contiguous share of those of every token.
+    ChunkUnits {
+        /// Units of one chunk.
+        count: u32,
+        /// Positions of a chunk, not 0.
+        positions: u32,
+    },
+}
+
+/// Which passes over the steps a step is part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passes {
+    /// All.
+    All,
+    /// Those of one token.
+    OneToken,
+    /// Those of two tokens and more.
+    SeveralTokens,
 }
 
 /// One operation on all tokens at hand; a barrier follows.
@@ -101,6 +120,8 @@ pub struct Step {
     pub operands: Vec<Operand>,
     /// How the work splits.
     pub split: Split,
+    /// When it runs.
+    pub passes: Passes,
 }
 
 /// A compiled model, ready to run on a packed image.
@@ -165,6 +186,29 @@ impl Operand {
     /// An operand that does not depend on token or position.
     pub const fn fixed(base: Base, offset: u64) -> Self {
         Operand { base, offset, token_stride: 0, position_stride: 0 }
+    }
+}
+
+impl Split {
+    /// Units of a token at a position.
+    pub fn units(self, position: u32) -> u64 {
+        match self {
+            Split::Units { count } | Split::TokenUnits { count } => count.into(),
+            Split::ChunkUnits { count, positions } => {
+                u64::from(count) * (u64::from(position / positions.max(1)) + 1)
+            }
+        }
+    }
+}
+
+impl Passes {
+    /// Whether a pass of so many tokens is among them.
+    pub fn have(self, tokens: usize) -> bool {
+        match self {
+            Passes::All => true,
+            Passes::OneToken => tokens == 1,
+            Passes::SeveralTokens => tokens > 1,
+        }
     }
 }
 
@@ -235,6 +279,9 @@ impl Program {
     fn validate_step(&self, step: &Step, call: u32) -> Result<(), String> {
         // No more tokens are ever at hand than the context has positions.
         let tokens = self.chunk.min(self.context);
+        if matches!(step.split, Split::ChunkUnits { positions: 0, .. }) {
+            return Err("positions of a chunk are positive".to_owned());
+        }
         if step.variants.last().is_none_or(|v| v.tile != 1)
             || step.variants.windows(2).any(|w| w[0].tile <= w[1].tile)
         {
@@ -305,11 +352,11 @@ impl Program {
     }
 
     fn scalar_bounds(&self, source: ScalarSource, split: Split, tile: u32) -> (i64, i64) {
-        let count = match split {
-            Split::Units { count } | Split::TokenUnits { count } => i64::from(count),
-        };
         match source {
-            ScalarSource::RangeBegin | ScalarSource::RangeEnd => (0, count),
+            ScalarSource::RangeBegin | ScalarSource::RangeEnd => {
+                let most = split.units(self.context.saturating_sub(tile));
+                (0, i64::try_from(most).unwrap_or(i64::MAX))
+            }
             ScalarSource::Position(q) => {
                 (i64::from(q.plus), q.most(self.context.saturating_sub(tile)))
             }

@@ -162,6 +162,13 @@ struct Pass<'a> {
     end: usize,
 }
 
+impl Pass<'_> {
+    /// Tokens that this pass computes.
+    fn tokens(&self) -> usize {
+        self.end - self.first
+    }
+}
+
 impl Session {
     /// A session of `program` on its weights and tables, with `threads` threads (the caller's
     /// included).
@@ -251,7 +258,8 @@ impl Session {
         let (stream, width) = program.stream;
         for chunk in tokens.chunks(program.chunk as usize) {
             let pass = Pass { tokens: chunk, position: self.position, first: 0, end: chunk.len() };
-            for (number, step) in program.body.iter().enumerate() {
+            let steps = program.body.iter().enumerate();
+            for (number, step) in steps.filter(|(_, step)| step.passes.have(chunk.len())) {
                 if let Some((operand, elements)) = first_vector(&program, step) {
                     self.show(operand, elements, chunk.len(), &mut |x| visit(number, x));
                 }
@@ -263,7 +271,8 @@ impl Session {
         Ok(())
     }
 
-    /// Appends one token and returns the times of the steps of body and head. Looking at the clock
+    /// Appends one token and returns the times of the steps of body and head that a token by itself
+    /// takes. Looking at the clock
     /// takes some 50 ns a step.
     pub fn feed_timed(&mut self, token: u32) -> Result<Vec<StepTime>, RunError> {
         let tokens = [token];
@@ -350,7 +359,7 @@ impl Session {
     fn walk(&mut self, steps: &[Step], pass: Pass<'_>) {
         let (program, memory) = (&self.program, &self.memory);
         self.pool.run(&|worker: &Worker<'_>| {
-            for step in steps {
+            for step in steps.iter().filter(|step| step.passes.have(pass.tokens())) {
                 run_step(program, memory, step, pass, worker);
                 worker.barrier();
             }
@@ -367,7 +376,7 @@ impl Session {
             let Some(own) = spans.get(worker.thread) else { return };
             let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
             worker.barrier(); // all are awake
-            for step in steps {
+            for step in steps.iter().filter(|step| step.passes.have(pass.tokens())) {
                 let begin = Instant::now();
                 run_step(program, memory, step, pass, worker);
                 let computed = begin.elapsed();
@@ -384,7 +393,8 @@ impl Session {
             let kernels = of.clone().map(|[_, computed]| computed).collect();
             StepTime { whole: of.next().map_or(Duration::ZERO, |[whole, _]| whole), kernels }
         };
-        (0..steps.len()).map(time).collect()
+        let ran = steps.iter().filter(|step| step.passes.have(pass.tokens())).count();
+        (0..ran).map(time).collect()
     }
 
     /// Names the place where the computation of `token` first leaves the finite numbers: the
@@ -421,17 +431,17 @@ fn first_vector(program: &Program, step: &Step) -> Option<(Operand, u32)> {
 /// One thread's part of one step.
 fn run_step(program: &Program, memory: &Regions, step: &Step, pass: Pass<'_>, worker: &Worker<'_>) {
     match step.split {
-        Split::Units { count } => {
-            let (begin, end) = worker.share(u64::from(count));
-            if begin == end {
-                return;
-            }
+        Split::Units { .. } | Split::ChunkUnits { .. } => {
             let mut token = pass.first;
             while token < pass.end {
                 let left = pass.end - token;
                 let fits = |v: &&Variant| v.tile as usize <= left;
                 let Some(variant) = step.variants.iter().find(fits) else { return };
-                call(program, memory, step, variant, pass, token, (begin, end), worker.thread);
+                let position = pass.position + u32::try_from(token).unwrap_or(0);
+                let share = worker.share(step.split.units(position));
+                if share.0 < share.1 {
+                    call(program, memory, step, variant, pass, token, share, worker.thread);
+                }
                 token += variant.tile as usize;
             }
         }

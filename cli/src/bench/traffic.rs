@@ -31,8 +31,9 @@ pub struct Traffic {
 impl Traffic {
     /// The traffic of a plan's steps.
     pub fn of(plan: &Plan) -> Traffic {
-        let steps = plan.body.iter().chain(&plan.head);
-        steps.map(|step| Traffic::of_step(plan, step)).fold(Traffic::default(), Traffic::plus)
+        plan.steps_of_one_token()
+            .map(|step| Traffic::of_step(plan, step))
+            .fold(Traffic::default(), Traffic::plus)
     }
 
     /// Both together.
@@ -49,11 +50,11 @@ impl Traffic {
         let Some(kernel) = kernel else { return traffic };
         let rows = match &kernel.spec {
             Spec::Embed(embed) => f64::from(panels(embed.vocab) * PANEL),
-            Spec::Linear(_) | Spec::Attention(_) => 1.0,
+            _ => 1.0,
         };
         traffic.weights =
             (bytes(step, kernel, Base::Image) + bytes(step, kernel, Base::Tables)) / rows;
-        if matches!(kernel.spec, Spec::Attention(_)) {
+        if matches!(kernel.spec, Spec::AttentionChunks(_)) {
             let positions = f64::from(padded_context(plan.options.context).max(1));
             traffic.position = bytes(step, kernel, Base::Kv) / positions;
         }

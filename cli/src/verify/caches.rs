@@ -60,18 +60,17 @@ pub fn hide(layout: CacheLayout, role: Role, position: u32, bytes: &mut [u8]) {
         Role::KeyScales | Role::ValueScales => 2,
         _ => layout.kv.element_bytes() as usize,
     };
-    let (positions, head_dim) = (layout.positions() as usize, layout.head_dim as usize);
-    let row = (layout.value_row_bytes() / layout.kv.element_bytes()) as usize;
-    let at = |number: usize| match role {
-        Role::Keys => {
-            let block = number / (16 * head_dim.max(1)) % (positions / 16).max(1);
-            block * 16 + number % 16
-        }
-        Role::Values => number / row.max(1),
-        _ => number % positions.max(1),
+    let [kv_heads, dim] = [layout.kv_heads, layout.head_dim].map(|n| n.max(1) as usize);
+    // Elements of a head in a chunk, and the place there of the position of one of them.
+    let (elements, place): (usize, &dyn Fn(usize) -> usize) = match role {
+        Role::Keys => (64 * dim, &|number| number % 64),
+        Role::Values => (64 * dim, &|number| number / dim),
+        Role::KeyScales => (64 * layout.key_groups() as usize, &|number| number % 64),
+        _ => (64 * layout.value_groups() as usize, &|number| number % 64),
     };
     for (number, element) in bytes.chunks_exact_mut(element).enumerate() {
-        if at(number) > position as usize {
+        let chunk = number / (kv_heads * elements).max(1);
+        if chunk * 64 + place(number % elements.max(1)) > position as usize {
             element.fill(0xff);
         }
     }

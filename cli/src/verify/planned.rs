@@ -8,7 +8,7 @@ use deepthin_compiler::pack::layout::Layout;
 use deepthin_compiler::pipeline::Lowered;
 use deepthin_compiler::plan::{Plan, Spec};
 use deepthin_compiler::vir::{Buffer, Verified};
-use deepthin_runtime::program::{Base, Operand};
+use deepthin_runtime::program::{Base, Operand, Step};
 use deepthin_runtime::session::Constants;
 
 use super::caches;
@@ -28,8 +28,8 @@ pub struct Planned<'p> {
     plan: &'p Plan,
     /// Its number in the plan.
     number: usize,
-    /// The operands of each step that calls it.
-    calls: Vec<&'p [Operand]>,
+    /// The steps that call it.
+    calls: Vec<&'p Step>,
 }
 
 /// What sessions of the model share.
@@ -87,7 +87,7 @@ pub fn planned(lowered: &Lowered) -> Vec<Planned<'_>> {
             spec: &kernel.spec,
             plan,
             number,
-            calls: calling.map(|step| step.operands.as_slice()).collect(),
+            calls: calling.collect(),
         });
     }
     all
@@ -110,7 +110,10 @@ impl Planned<'_> {
     pub fn tokens(&self) -> u32 {
         match self.spec {
             Spec::Linear(kernel) => kernel.tokens,
-            Spec::Embed(_) | Spec::Attention(_) => 1,
+            Spec::Embed(_)
+            | Spec::Attention(_)
+            | Spec::AttentionChunks(_)
+            | Spec::AttentionMerge(_) => 1,
         }
     }
 
@@ -138,7 +141,8 @@ impl Planned<'_> {
         let is_own = drawing.own.is_some() && choices.once_in(2);
         let (place, scalars) = self.scalars(is_session, drawing.steps, &mut choices);
         let calls = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
-        let operands = self.calls.get(choices.below(calls) as usize).copied().unwrap_or_default();
+        let step = self.calls.get(choices.below(calls) as usize);
+        let operands = step.map_or(&[][..], |step| &step.operands);
         let classes = Vec::new();
         let session = is_session.then_some(place);
         let mut contents = Contents { drawing, classes, place, session, is_tame, is_own, choices };
@@ -191,7 +195,10 @@ impl Planned<'_> {
 
     fn session_scalars(&self, place: Place, units: u32, choices: &mut Choices) -> Vec<i64> {
         let sources = self.plan.kernels.get(self.number).map_or(&[][..], |k| &k.lowered.scalars);
-        session_scalars(&self.kernel, sources, place, units, choices)
+        // All steps that call a kernel split their work in the same way.
+        let whole = self.calls.first().map_or(0, |step| step.split.units(place.position));
+        let whole = u32::try_from(whole).unwrap_or(u32::MAX);
+        session_scalars(&self.kernel, sources, place, [whole, units], choices)
     }
 
     /// Contents of one buffer.
@@ -231,10 +238,13 @@ impl Planned<'_> {
     /// Whether a buffer comes to the kernel with contents that matter.
     fn is_read(&self, role: Role) -> bool {
         match (role, self.spec) {
-            (Role::Scratch(_) | Role::ValueRows | Role::Ahead(_), _)
-            | (Role::Keys | Role::KeyScales | Role::ValueScales, Spec::Linear(_)) => false,
+            (Role::Scratch(_) | Role::Ahead(_), _)
+            | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales, Spec::Linear(_)) => {
+                false
+            }
             (Role::Output, Spec::Linear(k)) => k.epilogue == EpilogueKernel::Residual,
-            (Role::Output, Spec::Embed(_) | Spec::Attention(_)) => false,
+            (Role::Partials(_), spec) => matches!(spec, Spec::AttentionMerge(_)),
+            (Role::Output, _) => false,
             (Role::Input | Role::Weights(_) | Role::Gain | Role::RopeTable, _)
             | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales, _) => true,
         }
@@ -259,7 +269,7 @@ impl Planned<'_> {
         match (role, self.spec) {
             (
                 Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales,
-                Spec::Attention(kernel),
+                Spec::Attention(kernel) | Spec::AttentionChunks(kernel),
             ) => Some(kernel.cache()),
             _ => None,
         }
@@ -269,8 +279,10 @@ impl Planned<'_> {
     fn pad(&self, vectors: &mut [u8], garbage: u8) {
         let width = match self.spec {
             Spec::Linear(kernel) => kernel.columns,
-            Spec::Attention(kernel) => kernel.shape.heads * kernel.shape.head_dim,
-            Spec::Embed(_) => return,
+            Spec::Attention(kernel) | Spec::AttentionChunks(kernel) => {
+                kernel.shape.heads * kernel.shape.head_dim
+            }
+            Spec::Embed(_) | Spec::AttentionMerge(_) => return,
         };
         for vector in vectors.chunks_mut(vector_bytes(width) as usize) {
             vector.iter_mut().skip(width as usize * 4).for_each(|byte| *byte = garbage);

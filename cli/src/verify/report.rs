@@ -125,6 +125,8 @@ pub fn operation(spec: &Spec) -> String {
     match spec {
         Spec::Embed(_) => "embed".to_owned(),
         Spec::Attention(_) => "attention".to_owned(),
+        Spec::AttentionChunks(_) => "attention chunks".to_owned(),
+        Spec::AttentionMerge(_) => "attention merge".to_owned(),
         Spec::Linear(kernel) => {
             let norm = if kernel.norm.is_some() { "norm " } else { "" };
             let epilogue = match kernel.epilogue {
@@ -143,7 +145,8 @@ pub fn shape(spec: &Spec) -> String {
     match spec {
         Spec::Embed(kernel) => format!("{}x{}", kernel.vocab, kernel.width),
         Spec::Linear(kernel) => format!("{}x{}", kernel.panels() * PANEL, kernel.columns),
-        Spec::Attention(kernel) => {
+        Spec::AttentionMerge(kernel) => format!("{} heads of {}", kernel.heads, kernel.head_dim),
+        Spec::Attention(kernel) | Spec::AttentionChunks(kernel) => {
             let shape = kernel.shape;
             format!("{}/{} heads of {}", shape.heads, shape.kv_heads, shape.head_dim)
         }
@@ -155,7 +158,8 @@ pub fn shape(spec: &Spec) -> String {
 pub fn storage(spec: &Spec) -> String {
     match spec {
         Spec::Embed(kernel) => kernel.format.to_string(),
-        Spec::Attention(kernel) => kernel.kv.to_string(),
+        Spec::Attention(kernel) | Spec::AttentionChunks(kernel) => kernel.kv.to_string(),
+        Spec::AttentionMerge(_) => "f32".to_owned(),
         Spec::Linear(kernel) => {
             let segment = |s: &Segment| match s.activations {
                 Activations::F32 => s.format.to_string(),

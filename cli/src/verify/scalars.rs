@@ -65,30 +65,30 @@ pub struct Place {
     pub token: u32,
 }
 
-/// Scalars that a session would pass at a place of the program, with a share of at most `units`
-/// units: all, those of one of two or three threads, one, now and then none; at the beginning, at
-/// the end, in between.
+/// Scalars that a session would pass at a place of the program, where there are `whole` units, with
+/// a share of at most `units` units: all, those of one of two or three threads, one, now and then
+/// none; at the beginning, at the end, in between.
 pub fn session_scalars(
     kernel: &Kernel,
     sources: &[ScalarSource],
     place: Place,
-    units: u32,
+    [whole, units]: [u32; 2],
     choices: &mut Choices,
 ) -> Vec<i64> {
     let mut scalars: Vec<i64> = Vec::new();
     let mut units = units;
     for (index, source) in kernel.indices.values().zip(sources) {
         let value = match (index, source) {
-            (Index::RangeBegin { count, .. }, _) => {
-                let shares = [*count, *count, count.div_ceil(2), count.div_ceil(3), 1];
+            (Index::RangeBegin { .. }, _) => {
+                let shares = [whole, whole, whole.div_ceil(2), whole.div_ceil(3), 1];
                 units = units.min(choices.pick(&shares));
-                let last = i64::from(count.saturating_sub(units));
+                let last = i64::from(whole.saturating_sub(units));
                 let inside = choices.within(0, last);
                 choices.pick(&[0, last, inside, inside])
             }
-            (Index::RangeEnd { count }, _) => {
+            (Index::RangeEnd { .. }, _) => {
                 let begin = scalars.last().copied().unwrap_or(0);
-                let most = i64::from(*count).min(begin + i64::from(units));
+                let most = i64::from(whole).min(begin + i64::from(units));
                 let inside = choices.within(begin, most);
                 choices.pick(&[most, most, most, inside])
             }

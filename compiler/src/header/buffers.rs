@@ -3,7 +3,9 @@
 use super::count;
 use crate::fir::HeadShape;
 use crate::format::Format;
-use crate::lower::{EpilogueKernel, LinearKernel, Role, qkv_panels, vector_bytes};
+use crate::lower::{
+    AttentionKernel, EpilogueKernel, LinearKernel, MergeKernel, Role, qkv_panels, vector_bytes,
+};
 use crate::pack::layout::{Layout, PANEL, TILE};
 use crate::plan::Spec;
 use deepthin_dsl::Model;
@@ -15,11 +17,17 @@ pub(super) fn usage(spec: &Spec, role: Role) -> &'static str {
         (Role::Output, Spec::Linear(kernel)) if kernel.epilogue == EpilogueKernel::Residual => {
             "in out"
         }
-        (Role::Output | Role::ValueRows, _)
-        | (Role::Keys | Role::KeyScales | Role::ValueScales, Spec::Linear(_)) => "out",
+        (Role::Output, _)
+        | (Role::Partials(_), Spec::AttentionChunks(_))
+        | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales, Spec::Linear(_)) => {
+            "out"
+        }
         (Role::Ahead(_), _) => "hint",
         (Role::Input | Role::Weights(_) | Role::Gain | Role::RopeTable, _)
-        | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales, _) => "in",
+        | (
+            Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales | Role::Partials(_),
+            _,
+        ) => "in",
     }
 }
 
@@ -45,24 +53,23 @@ pub(super) fn contents(model: &Model, spec: &Spec, role: Role) -> String {
         (Role::RopeTable, Spec::Linear(kernel)) => {
             format!("{} from the first token's position on", count(kernel.tokens, "rotary row"))
         }
-        (Role::ValueRows, Spec::Linear(kernel)) => format!(
-            "{} of the layer's value cache from the first token's\nposition on, {} bytes each",
-            count(kernel.tokens, "row"),
-            kernel.epilogue.appends().map_or(0, |(_, cache)| cache.value_row_bytes()),
-        ),
-        (Role::Input, Spec::Attention(kernel)) => {
+        (Role::Input, Spec::Attention(kernel) | Spec::AttentionChunks(kernel)) => {
             format!("rotated q: vector of {}", kernel.shape.heads * kernel.shape.head_dim)
         }
-        (Role::Output, Spec::Attention(kernel)) => {
-            format!("heads side by side: vector of {}", kernel.shape.heads * kernel.shape.head_dim)
+        (Role::Output, Spec::Attention(AttentionKernel { shape, .. })) => {
+            format!("heads side by side: vector of {}", shape.heads * shape.head_dim)
         }
+        (Role::Output, Spec::AttentionMerge(MergeKernel { heads, head_dim, .. })) => {
+            format!("heads side by side: vector of {}", heads * head_dim)
+        }
+        (Role::Partials(_), _) => "what is known of each chunk, see below".to_owned(),
         (Role::Keys, _) => "key cache of the layer".to_owned(),
         (Role::Values, _) => "value cache of the layer".to_owned(),
         (Role::KeyScales, _) => "scales of the layer's key cache".to_owned(),
         (Role::ValueScales, _) => "scales of the layer's value cache".to_owned(),
-        (Role::Input | Role::Gain | Role::RopeTable | Role::ValueRows, _)
-        | (Role::Weights(_), Spec::Attention(_)) => {
-            unreachable!("lowering gives these roles to linear kernels alone")
+        (Role::Input | Role::Gain | Role::RopeTable | Role::Weights(_), _)
+        | (Role::Output, Spec::AttentionChunks(_)) => {
+            unreachable!("lowering gives these roles to no such kernel")
         }
     }
 }

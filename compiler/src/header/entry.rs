@@ -3,7 +3,8 @@
 use super::order::order;
 use super::{Header, buffers, count, paragraph};
 use crate::codegen::object::symbol;
-use crate::lower::{EpilogueKernel, LinearKernel};
+use crate::fir::HeadShape;
+use crate::lower::{AttentionKernel, CHUNK, EpilogueKernel, LinearKernel, MergeKernel};
 use crate::pack::layout::PANEL;
 use crate::plan::{PlannedKernel, Spec};
 use crate::vir::Index;
@@ -41,20 +42,9 @@ impl<'a> Entry<'a> {
                  For one token, which is named by the panel, tile and lane of its row.\n",
             ),
             Spec::Linear(kernel) => text.push_str(&self.linear(kernel)),
-            Spec::Attention(kernel) => {
-                let shape = kernel.shape;
-                // Writing to a string cannot fail.
-                let _ = write!(
-                    text,
-                    "    weight[j] = softmax over positions j = 0 .. position of q . key[j] / sqrt({dim})\n    \
-                     out = sum over j of weight[j] * value[j]\n\n\
-                     For one token and each head of a share: {} of {dim} elements; query head h reads key \
-                     and\nvalue head h / {}.\n",
-                    count(shape.heads, "query head"),
-                    shape.heads / shape.kv_heads.max(1),
-                    dim = shape.head_dim,
-                );
-            }
+            Spec::Attention(kernel) => text.push_str(&attention(kernel)),
+            Spec::AttentionChunks(kernel) => text.push_str(&attention_chunks(kernel)),
+            Spec::AttentionMerge(kernel) => text.push_str(&attention_merge(kernel)),
         }
         text.push('\n');
         text.push_str(&self.buffer_table());
@@ -201,6 +191,50 @@ impl<'a> Entry<'a> {
         let symbol = &self.symbol;
         format!("enum {{\n{}\n}};\n\nvoid {symbol}(\n    {parameters});\n", lines.join(",\n"))
     }
+}
+
+/// The formula of attention.
+fn attention(kernel: &AttentionKernel) -> String {
+    let HeadShape { heads, head_dim, .. } = kernel.shape;
+    format!(
+        "    weight[j] = softmax over positions j = 0 .. position of q . key[j] / sqrt({head_dim})\n    \
+         out = sum over j of weight[j] * value[j]\n\n\
+         For one token and each key and value head of a share, with the query heads that read it:\n\
+         {} of {head_dim} elements in all; {}\n",
+        count(heads, "query head"),
+        reads(kernel.shape),
+    )
+}
+
+/// The formula of what a chunk gives to attention.
+fn attention_chunks(kernel: &AttentionKernel) -> String {
+    let HeadShape { heads, kv_heads, head_dim } = kernel.shape;
+    format!(
+        "    score[j] = q . key[j] / sqrt({head_dim}), for the positions j of a chunk up to position\n    \
+         max = greatest of score[j]\n    \
+         total = sum over j of exp(score[j] - max)\n    \
+         sum = sum over j of exp(score[j] - max) * value[j]\n\n\
+         For one token and each pair of a share of a chunk of {CHUNK} positions and a key and value \
+         head,\nwith the query heads that read it. Pair number {kv_heads} * chunk + head; there are \
+         {kv_heads} * chunks.\n{} of {head_dim} elements in all; {}\n",
+        count(heads, "query head"),
+        reads(kernel.shape),
+    )
+}
+
+/// The formula of the merge of chunks.
+fn attention_merge(kernel: &MergeKernel) -> String {
+    format!(
+        "    m = greatest of max[c], over the chunks c\n    \
+         out = (sum over c of exp(max[c] - m) * sum[c]) / (sum over c of exp(max[c] - m) * total[c])\n\n\
+         For one token and each query head of a share of {}, of {} elements.\n",
+        kernel.heads, kernel.head_dim,
+    )
+}
+
+/// Which keys and values a query head reads.
+fn reads(shape: HeadShape) -> String {
+    format!("query head h reads key and value head h / {}.", shape.heads / shape.kv_heads.max(1))
 }
 
 /// What a scalar is, from where the runtime takes it.

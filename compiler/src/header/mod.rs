@@ -14,7 +14,7 @@ mod order;
 use crate::codegen::object::symbol;
 use crate::codegen::target::Target;
 use crate::format::KvFormat;
-use crate::lower::{CHUNK, CacheLayout, KEY_BLOCK};
+use crate::lower::{CHUNK, CacheLayout};
 use crate::pack::layout::PANEL;
 use crate::pipeline::Lowered;
 use deepthin_dsl::Model;
@@ -77,14 +77,9 @@ impl Header<'_> {
             ("NORM_EPS", format!("{:?}f", block.norm_eps), "epsilon of the norms"),
             ("ROPE_THETA", format!("{:?}", block.rope_theta), "base of the rotary angles"),
             ("PANEL_ROWS", PANEL.to_string(), "rows of a panel"),
-            ("KEY_BLOCK", KEY_BLOCK.to_string(), "positions of a block of the key cache"),
+            ("CHUNKS", cache.chunks().to_string(), "chunks of a cache"),
             ("CHUNK", CHUNK.to_string(), "positions of a chunk of attention"),
             ("KEY_CACHE_BYTES", cache.key_bytes().to_string(), "of one layer"),
-            (
-                "VALUE_ROW_BYTES",
-                cache.value_row_bytes().to_string(),
-                "values of one position and layer",
-            ),
             ("VALUE_CACHE_BYTES", cache.value_bytes().to_string(), "of one layer"),
             ("ROPE_ROW_BYTES", (block.head_dim * 4).to_string(), "rotary row of one position"),
         ];

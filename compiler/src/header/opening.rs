@@ -71,13 +71,13 @@ rotary row of a position: HEAD_DIM/2 cosines, then HEAD_DIM/2 sines, f32, of the
 
 /// The scales of quantized caches.
 const SCALES: &str = "
-scales of a layer's key cache: bf16 [KV_HEADS][KEY_GROUPS][POSITIONS], one for each group of a head
+scales of a layer's key cache: bf16 [CHUNKS][KV_HEADS][KEY_GROUPS][CHUNK], one for each group of a head
     and position. The elements i and i + HEAD_DIM/2 of a head are in group i / 16. With the greatest
     magnitude m of a group, s is the bf16 nearest to m / 127; where m is at least 2^-100, x has the
     code x * (1 / s), rounded to the nearest, the even of two, else 0. A group with an infinity or a
     NaN has the scale NaN and codes 0. An element is its code times s.
 
-scales of a layer's value cache: bf16 [KV_HEADS][VALUE_GROUPS][POSITIONS], likewise; element i of a
+scales of a layer's value cache: bf16 [CHUNKS][KV_HEADS][VALUE_GROUPS][CHUNK], likewise; element i of a
     head is in group i / 32.
 ";
 
@@ -130,7 +130,7 @@ impl Matrices {
                         EpilogueKernel::Store | EpilogueKernel::Residual => {}
                     }
                 }
-                Spec::Attention(_) => {}
+                Spec::Attention(_) | Spec::AttentionChunks(_) | Spec::AttentionMerge(_) => {}
             }
         }
         found.formats.sort_unstable();
@@ -178,24 +178,25 @@ packed matrix: panels of 32 rows, one behind the other; rows past the last are z
 /// The layouts of the caches, for what they keep.
 fn caches(header: &Header<'_>) -> String {
     let kv = header.cache().kv;
-    let (element, bytes, scales) = match kv {
-        KvFormat::F32 | KvFormat::F16 => (kv.name(), kv.element_bytes(), ""),
-        KvFormat::Q8 => ("signed bytes", 1, SCALES),
-    };
-    let row = match bytes {
-        1 => "VALUE_ROW_BYTES".to_owned(),
-        bytes => format!("VALUE_ROW_BYTES / {bytes}"),
+    let (element, scales) = match kv {
+        KvFormat::F32 | KvFormat::F16 => (kv.name(), ""),
+        KvFormat::Q8 => ("signed bytes", SCALES),
     };
     let entry = |text: &str| paragraph("    ", text).trim_start().to_owned();
     let keys = entry(&format!(
-        "key cache of a layer: {element} [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of \
-             a head's key at a position lies in block position / 16, in row d, at place position % 16."
+        "key cache of a layer: {element} [CHUNKS][KV_HEADS][HEAD_DIM][CHUNK]; element d of a head's key \
+             at a position lies in chunk position / CHUNK, in row d, at place position % CHUNK."
     ));
     let values = entry(&format!(
-        "value cache of a layer: {element} [POSITIONS][{row}]; a row has the value heads of its \
-             position side by side, then room."
+        "value cache of a layer: {element} [CHUNKS][KV_HEADS][CHUNK][HEAD_DIM]; a head's value at a \
+             position lies in chunk position / CHUNK, in row position % CHUNK."
     ));
-    format!("{keys}\n{values}{scales}")
+    let partials = entry(
+        "what is known of each chunk: a record for each, one behind the other, of f32: of each query \
+             head its max, then of each its total, in rows with room up to a multiple of 16, then of \
+             each a vector of HEAD_DIM, its sum.",
+    );
+    format!("{keys}\n{values}\n{partials}{scales}")
 }
 
 /// What a step of a format holds.
@@ -239,9 +240,11 @@ fn step(format: Format) -> String {
 /// Which kernels take a token from its id to the logits.
 fn order(header: &Header<'_>) -> String {
     let plan = &header.lowered.plan;
+    // Steps of one token: the others compute the same for several.
     let names = |steps: &[Step]| -> Vec<&str> {
+        let steps = steps.iter().filter(|step| step.passes.have(1));
         let last = |step: &Step| step.variants.last().map(|variant| variant.kernel);
-        let kernels = steps.iter().filter_map(last).filter_map(|kernel| plan.kernels.get(kernel));
+        let kernels = steps.filter_map(last).filter_map(|kernel| plan.kernels.get(kernel));
         kernels.map(|kernel| kernel.name.as_str()).collect()
     };
     let mut text =

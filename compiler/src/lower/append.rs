@@ -4,8 +4,7 @@
 //! A panel of q or k holds 16 pairs of a head, a panel of v 32 channels of one: what shares a scale
 //! in a quantized cache are a panel's rows, so that one thread has all of it.
 
-use super::KEY_BLOCK;
-use super::cache::{CacheLayout, element};
+use super::cache::{CacheLayout, SCALE_BYTES, SCALE_ROW_BYTES, element};
 use super::epilogue::Output;
 use super::kv_codes::{code, magnitude, scale};
 use super::linear::qkv_panels;
@@ -21,7 +20,6 @@ use crate::vir::{
 pub(super) struct CacheBuffers {
     pub(super) table: BufferId,
     pub(super) keys: BufferId,
-    /// Rows of values, from the position of the tile's first token.
     pub(super) values: BufferId,
     /// Of a quantized cache.
     pub(super) quantized: Option<QuantizedBuffers>,
@@ -42,8 +40,17 @@ pub(super) struct Append<'a> {
     pub(super) shape: HeadShape,
     pub(super) cache: CacheLayout,
     pub(super) buffers: CacheBuffers,
-    /// For each token, the block of positions that its own is in, and its place there.
-    pub(super) places: &'a [(IndexId, IndexId)],
+    /// For each token, where its position lies in the cache.
+    pub(super) places: &'a [Position],
+}
+
+/// Where a position lies in the cache.
+#[derive(Clone, Copy)]
+pub(super) struct Position {
+    /// Its chunk.
+    pub(super) chunk: IndexId,
+    /// Its place there.
+    pub(super) place: IndexId,
 }
 
 /// A panel of a head, of one token: panel `first + units * head + unit` of all.
@@ -224,7 +231,7 @@ impl Append<'_> {
         rows: [u32; 2],
         (source, origin): (Rows, u32),
         scales: BufferId,
-        place: impl Fn(&Builder, RowVector) -> Place,
+        place_of: impl Fn(&Builder, RowVector) -> Place,
     ) {
         let load = |b: &mut Builder, of: RowVector| {
             let at = panel.rows(b, source, origin, of);
@@ -240,18 +247,18 @@ impl Append<'_> {
             [greatest]
         });
         let scale = scale(b, greatest);
-        let row = i64::try_from(self.cache.scale_row_bytes()).unwrap_or(i64::MAX);
-        let (block, lane) = self.places[panel.token as usize];
-        let at = Affine::constant(i64::from(panel.unit) * row)
-            .plus(panel.head, i64::from(panel.units) * row)
-            .plus(block, i64::from(KEY_BLOCK) * 2)
-            .plus(lane, 2);
+        let Position { chunk, place } = self.places[panel.token as usize];
+        let at = self
+            .cache
+            .scales_at(panel.head, chunk, panel.units)
+            .offset(i64::from(panel.unit * SCALE_ROW_BYTES))
+            .plus(place, SCALE_BYTES.into());
         b.store_part(scale.bits, Elem::U16, scales, at, 1);
         over_rows(b, rows, [], |b, both, []| {
             for of in both.into_iter().filter(|of| of.count > 0) {
                 let x = load(b, of);
                 let code = code(b, x, &scale);
-                let Place { buffer, at, stride } = place(b, of);
+                let Place { buffer, at, stride } = place_of(b, of);
                 b.store_strided(code, element(self.cache.kv), buffer, at, stride, of.count);
             }
             []
@@ -276,23 +283,24 @@ impl Append<'_> {
 
     fn key_place(&self, b: &Builder, panel: &HeadPanel, of: RowVector) -> Place {
         let cache = self.cache;
-        let line = cache.key_line_bytes();
-        let (block, lane) = self.places[panel.token as usize];
-        let element = self.pair_element(panel, of);
-        let head = i64::try_from(cache.key_head_bytes()).unwrap_or(i64::MAX);
-        let at = Affine::constant(i64::from(element) * i64::from(line))
-            .plus(panel.head, head)
-            .plus(block, i64::from(cache.key_block_bytes()))
-            .plus(lane, i64::from(cache.kv.element_bytes()));
-        Place { buffer: self.buffers.keys, at: of.along(b, at, line), stride: line }
+        let row = cache.key_row_bytes();
+        let Position { chunk, place } = self.places[panel.token as usize];
+        let at = cache
+            .keys_at(panel.head, chunk)
+            .offset(i64::from(self.pair_element(panel, of) * row))
+            .plus(place, cache.kv.element_bytes().into());
+        Place { buffer: self.buffers.keys, at: of.along(b, at, row), stride: row }
     }
 
     fn value_place(&self, b: &Builder, panel: &HeadPanel, of: RowVector) -> Place {
         let bytes = self.cache.kv.element_bytes();
         let element = panel.unit * PANEL + of.tile * TILE + of.row;
-        let row = i64::from(panel.token) * i64::from(self.cache.value_row_bytes());
-        let at = Affine::constant(row + i64::from(element) * i64::from(bytes))
-            .plus(panel.head, i64::from(self.shape.head_dim) * i64::from(bytes));
+        let Position { chunk, place } = self.places[panel.token as usize];
+        let at = self
+            .cache
+            .values_at(panel.head, chunk)
+            .offset(i64::from(element * bytes))
+            .plus(place, self.cache.value_row_bytes().into());
         Place { buffer: self.buffers.values, at: of.along(b, at, bytes), stride: bytes }
     }
 }

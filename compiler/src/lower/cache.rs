@@ -1,15 +1,19 @@
 //! The KV slot of one block application: where each key, value and scale lies.
 //!
 //! Keys have lanes = positions and values lanes = channels, as attention reads them. The scales of
-//! both are bf16, lanes = positions, and lie in buffers of their own.
+//! both are bf16, lanes = positions, and lie in buffers of their own. Each buffer is written chunk
+//! by chunk, in a chunk head by head, so that attention reads it from its begin to the position at
+//! hand without a gap.
 
-use super::{CHUNK, KEY_BLOCK};
+use super::CHUNK;
 use crate::format::KvFormat;
 use crate::pack::layout::{PANEL, TILE};
-use crate::vir::Elem;
+use crate::vir::{Affine, Elem, IndexId};
 
 /// Bytes of a scale.
-const SCALE_BYTES: u32 = 2;
+pub(super) const SCALE_BYTES: u32 = 2;
+/// Bytes of a group's scales of a chunk: one for each position.
+pub(super) const SCALE_ROW_BYTES: u32 = CHUNK * SCALE_BYTES;
 
 /// The layout of a KV slot. Sizes are those of one application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,35 +39,39 @@ impl CacheLayout {
         padded_context(self.context)
     }
 
-    /// Bytes of the keys: `[kv_heads][positions / 16][head_dim][16]` elements.
+    /// Chunks of positions.
+    pub const fn chunks(self) -> u32 {
+        self.positions() / CHUNK
+    }
+
+    /// Bytes of the keys: `[chunks][kv_heads][head_dim][64]` elements.
     pub const fn key_bytes(self) -> u64 {
-        self.kv_heads as u64 * self.key_head_bytes()
+        self.chunks() as u64 * self.kv_heads as u64 * self.key_chunk_bytes() as u64
     }
 
-    /// Bytes of one head's keys.
-    pub const fn key_head_bytes(self) -> u64 {
-        (self.positions() / KEY_BLOCK) as u64 * self.key_block_bytes() as u64
+    /// Bytes of one head's keys of a chunk.
+    pub const fn key_chunk_bytes(self) -> u32 {
+        self.head_dim * self.key_row_bytes()
     }
 
-    /// Bytes of one head's keys of a block of positions: `[head_dim][16]` elements.
-    pub const fn key_block_bytes(self) -> u32 {
-        self.head_dim * self.key_line_bytes()
+    /// Bytes of one element of the keys of a chunk.
+    pub const fn key_row_bytes(self) -> u32 {
+        CHUNK * self.kv.element_bytes()
     }
 
-    /// Bytes of one element of the keys of a block of positions.
-    pub const fn key_line_bytes(self) -> u32 {
-        KEY_BLOCK * self.kv.element_bytes()
-    }
-
-    /// Bytes of the values of a position: the heads side by side, then room up to a multiple of 16
-    /// elements.
-    pub const fn value_row_bytes(self) -> u32 {
-        (self.kv_heads * self.head_dim).next_multiple_of(16) * self.kv.element_bytes()
-    }
-
-    /// Bytes of the values: a row for each position.
+    /// Bytes of the values: `[chunks][kv_heads][64][head_dim]` elements.
     pub const fn value_bytes(self) -> u64 {
-        self.positions() as u64 * self.value_row_bytes() as u64
+        self.chunks() as u64 * self.kv_heads as u64 * self.value_chunk_bytes() as u64
+    }
+
+    /// Bytes of one head's values of a chunk.
+    pub const fn value_chunk_bytes(self) -> u32 {
+        CHUNK * self.value_row_bytes()
+    }
+
+    /// Bytes of one head's value of a position.
+    pub const fn value_row_bytes(self) -> u32 {
+        self.head_dim * self.kv.element_bytes()
     }
 
     /// Groups of a key head that have a scale each: its panels' pairs.
@@ -82,19 +90,18 @@ impl CacheLayout {
         }
     }
 
-    /// Bytes of one group's scales: one for each position.
-    pub const fn scale_row_bytes(self) -> u64 {
-        self.positions() as u64 * SCALE_BYTES as u64
-    }
-
-    /// Bytes of the keys' scales: `[kv_heads][groups][positions]`; 0 where there are none.
+    /// Bytes of the keys' scales: `[chunks][kv_heads][groups][64]`; 0 where there are none.
     pub const fn key_scale_bytes(self) -> u64 {
-        self.kv_heads as u64 * self.key_groups() as u64 * self.scale_row_bytes()
+        self.scale_bytes(self.key_groups())
     }
 
-    /// Bytes of the values' scales: `[kv_heads][groups][positions]`; 0 where there are none.
+    /// Bytes of the values' scales: `[chunks][kv_heads][groups][64]`; 0 where there are none.
     pub const fn value_scale_bytes(self) -> u64 {
-        self.kv_heads as u64 * self.value_groups() as u64 * self.scale_row_bytes()
+        self.scale_bytes(self.value_groups())
+    }
+
+    const fn scale_bytes(self, groups: u32) -> u64 {
+        self.chunks() as u64 * self.kv_heads as u64 * groups as u64 * SCALE_ROW_BYTES as u64
     }
 
     /// Bytes of everything: keys, values, scales of keys, scales of values, in this order.
@@ -110,10 +117,29 @@ impl CacheLayout {
 
     /// Bytes of one position, all heads.
     pub const fn position_bytes(self) -> u64 {
-        let groups = self.key_groups() + self.value_groups();
-        let keys = self.kv_heads as u64 * self.head_dim as u64 * self.kv.element_bytes() as u64;
-        keys + self.value_row_bytes() as u64
-            + self.kv_heads as u64 * groups as u64 * SCALE_BYTES as u64
+        self.bytes() / self.positions() as u64
+    }
+
+    /// Byte offset of a head's keys of a chunk.
+    pub(super) fn keys_at(self, head: IndexId, chunk: IndexId) -> Affine {
+        self.part(head, chunk, self.key_chunk_bytes())
+    }
+
+    /// Byte offset of a head's values of a chunk.
+    pub(super) fn values_at(self, head: IndexId, chunk: IndexId) -> Affine {
+        self.part(head, chunk, self.value_chunk_bytes())
+    }
+
+    /// Byte offset of a head's scales of a chunk, of which a position has `groups`: those of keys or
+    /// of values.
+    pub(super) fn scales_at(self, head: IndexId, chunk: IndexId, groups: u32) -> Affine {
+        self.part(head, chunk, groups * SCALE_ROW_BYTES)
+    }
+
+    /// Byte offset of a head's part of a chunk, of so many bytes.
+    fn part(self, head: IndexId, chunk: IndexId, bytes: u32) -> Affine {
+        Affine::index(head, i64::from(bytes))
+            .plus(chunk, i64::from(self.kv_heads) * i64::from(bytes))
     }
 }
 

@@ -42,18 +42,12 @@ pub fn lower_embed(name: &str, kernel: &EmbedKernel) -> Lowered {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     let table = parts.buffer("table", Role::Weights(0), bytes);
     let out = parts.buffer("out", Role::Output, vector_bytes(kernel.width));
-    let (begin, end) = parts.b.range("tokens", 1);
+    let (begin, end) = parts.range("tokens", 1);
     let panel = parts.b.scalar("panel", 0, i64::from(panels) - 1);
     let tile = parts.b.scalar("tile", 0, i64::from(PANEL / TILE) - 1);
     let lane = parts.b.scalar("lane", 0, i64::from(TILE) - 1);
     let part = |divide, modulo| ScalarSource::TokenId(Quotient { add: 0, divide, modulo, plus: 0 });
-    parts.scalars.extend([
-        ScalarSource::RangeBegin,
-        ScalarSource::RangeEnd,
-        part(PANEL, 0),
-        part(TILE, PANEL / TILE),
-        part(1, TILE),
-    ]);
+    parts.scalars.extend([part(PANEL, 0), part(TILE, PANEL / TILE), part(1, TILE)]);
     let embed = Embed { layout, table, out, panel, tile, lane };
     parts.b.for_range(Bound::Scalar(begin), Bound::Scalar(end), [], |b, _, []| {
         let steps = layout.steps();

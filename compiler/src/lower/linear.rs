@@ -1,12 +1,12 @@
 //! Linear kernels: norm prologue, products of a thread's panels, epilogue over the same panels.
 
-use super::append::{Append, CacheBuffers, QuantizedBuffers};
+use super::append::{Append, CacheBuffers, Position, QuantizedBuffers};
 use super::cache::CacheLayout;
 use super::epilogue::{self, Output};
 use super::norm::{Rows, rms_norm};
 use super::product::Product;
 use super::quantize::QuantizedRows;
-use super::{KEY_BLOCK, Lowered, Parts, Role, vector_bytes};
+use super::{CHUNK, Lowered, Parts, Role, vector_bytes};
 use crate::fir::HeadShape;
 use crate::format::{Activations, Format, Group, KvFormat};
 use crate::pack::layout::{LINE, Layout, PANEL, TILE, panels};
@@ -179,8 +179,7 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
         let buffers = cache_buffers(&mut parts, tokens, shape, cache);
         (shape, cache, buffers)
     });
-    let range = parts.b.range("panels", kernel.panels());
-    parts.scalars.extend([ScalarSource::RangeBegin, ScalarSource::RangeEnd]);
+    let range = parts.range("panels", kernel.panels());
     let places = match &buffers {
         Some((_, cache, _)) => cache_places(&mut parts, tokens, cache),
         None => Vec::new(),
@@ -244,7 +243,7 @@ fn weight_buffer(parts: &mut Parts, kernel: &LinearKernel, segment: usize) -> Bu
     parts.buffer(&format!("w{segment}"), Role::Weights(segment), bytes)
 }
 
-/// Rotary table, key cache, value rows and, where the cache is quantized, what that takes.
+/// Rotary table, key and value cache and, where the cache is quantized, what that takes.
 fn cache_buffers(
     parts: &mut Parts,
     tokens: u32,
@@ -253,7 +252,7 @@ fn cache_buffers(
 ) -> CacheBuffers {
     let table = parts.buffer("rope", Role::RopeTable, cache.head_dim * 4 * tokens);
     let keys = parts.cache("keys", Role::Keys, cache.key_bytes());
-    let values = parts.buffer("values", Role::ValueRows, cache.value_row_bytes() * tokens);
+    let values = parts.cache("values", Role::Values, cache.value_bytes());
     let quantized = (cache.kv == KvFormat::Q8).then(|| {
         let [_, k_panels, _] = qkv_panels(shape);
         let width = k_panels * PANEL;
@@ -270,18 +269,19 @@ fn cache_buffers(
     CacheBuffers { table, keys, values, quantized }
 }
 
-/// For each token, the block of the cache that its position is in, and the place there.
-fn cache_places(parts: &mut Parts, tokens: u32, cache: &CacheLayout) -> Vec<(IndexId, IndexId)> {
-    let blocks = i64::from(cache.positions() / KEY_BLOCK);
-    let quotient =
-        |add, divide, modulo| ScalarSource::Position(Quotient { add, divide, modulo, plus: 0 });
+/// For each token, where its position lies in the cache.
+fn cache_places(parts: &mut Parts, tokens: u32, cache: &CacheLayout) -> Vec<Position> {
     (0..tokens)
         .map(|token| {
-            let block = parts.b.scalar(&format!("block{token}"), 0, blocks - 1);
-            let lane = parts.b.scalar(&format!("lane{token}"), 0, i64::from(KEY_BLOCK) - 1);
-            parts.scalars.push(quotient(token, KEY_BLOCK, 0));
-            parts.scalars.push(quotient(token, 1, KEY_BLOCK));
-            (block, lane)
+            let mut part = |name: &str, count: u32, divide: u32, modulo: u32| {
+                let quotient = Quotient { add: token, divide, modulo, plus: 0 };
+                parts.scalars.push(ScalarSource::Position(quotient));
+                parts.b.scalar(&format!("{name}{token}"), 0, i64::from(count) - 1)
+            };
+            Position {
+                chunk: part("chunk", cache.chunks(), CHUNK, 0),
+                place: part("place", CHUNK, 1, CHUNK),
+            }
         })
         .collect()
 }

@@ -19,7 +19,9 @@ mod product;
 mod quantize;
 mod reduce;
 
-pub use attention::{AttentionKernel, lower_attention};
+pub use attention::{
+    AttentionKernel, MergeKernel, lower_attention, lower_attention_chunks, lower_merge,
+};
 pub use cache::{CacheLayout, padded_context};
 pub use embed::{EmbedKernel, lower_embed};
 pub use exp::{exp, silu};
@@ -27,13 +29,11 @@ pub(crate) use linear::qkv_panels;
 pub use linear::{EpilogueKernel, LinearKernel, Segment, lower_linear};
 pub use quantize::QuantizedRows;
 
-use crate::vir::{Access, BufferId, Builder, Kernel};
+use crate::vir::{Access, BufferId, Builder, IndexId, Kernel};
 use deepthin_runtime::program::ScalarSource;
 
 /// Chunk of positions in attention; `specs/numerics.md`.
 pub const CHUNK: u32 = 64;
-/// Positions of a block of the key cache.
-pub const KEY_BLOCK: u32 = 16;
 
 /// A kernel and the meaning of its parameters.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,14 +66,14 @@ pub enum Role {
     RopeTable,
     /// Key cache of the application.
     Keys,
-    /// Value rows of the application, from the position of the tile's first token.
-    ValueRows,
-    /// Value cache of the application, whole.
+    /// Value cache of the application.
     Values,
     /// Scales of the application's keys, where the cache is quantized.
     KeyScales,
     /// Scales of the application's values, where the cache is quantized.
     ValueScales,
+    /// What the threads found of a token's chunks of positions, of this many bytes.
+    Partials(u32),
 }
 
 /// Bytes of an activation vector: whole groups of 32 elements, so that panels store whole.
@@ -95,26 +95,30 @@ impl Parts {
 
     fn buffer(&mut self, name: &str, role: Role, bytes: u32) -> BufferId {
         let access = match role {
-            Role::Input
-            | Role::Weights(_)
-            | Role::Ahead(_)
-            | Role::Gain
-            | Role::RopeTable
-            | Role::Values => Access::Read,
+            Role::Input | Role::Weights(_) | Role::Ahead(_) | Role::Gain | Role::RopeTable => {
+                Access::Read
+            }
             Role::Output
             | Role::Keys
-            | Role::ValueRows
+            | Role::Values
             | Role::KeyScales
             | Role::ValueScales
+            | Role::Partials(_)
             | Role::Scratch(_) => Access::ReadWrite,
         };
         self.buffers.push(role);
         self.b.buffer(name, bytes, access)
     }
 
-    /// A buffer of a KV slot. One past what a kernel can address fails verification.
+    /// A buffer that grows with the context. One past what a kernel can address fails verification.
     fn cache(&mut self, name: &str, role: Role, bytes: u64) -> BufferId {
         self.buffer(name, role, u32::try_from(bytes).unwrap_or(u32::MAX))
+    }
+
+    /// A thread's share of `0..count` units, as scalar parameters.
+    fn range(&mut self, name: &str, count: u32) -> (IndexId, IndexId) {
+        self.scalars.extend([ScalarSource::RangeBegin, ScalarSource::RangeEnd]);
+        self.b.range(name, count)
     }
 
     fn scratch(&mut self, name: &str, bytes: u32) -> BufferId {

@@ -1,9 +1,10 @@
 //! The kernel table: one kernel for each distinct description.
 
+use crate::fir::HeadShape;
 use crate::format::{Activations, KvFormat};
 use crate::lower::{
-    AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Lowered, Segment, lower_attention,
-    lower_embed, lower_linear,
+    AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Lowered, MergeKernel, Segment,
+    lower_attention, lower_attention_chunks, lower_embed, lower_linear, lower_merge,
 };
 
 /// A description of a kernel: equal descriptions are one kernel.
@@ -15,6 +16,10 @@ pub enum Spec {
     Linear(LinearKernel),
     /// Attention of one token.
     Attention(AttentionKernel),
+    /// What each chunk of positions gives to the attention of one token.
+    AttentionChunks(AttentionKernel),
+    /// Attention of one token from what each chunk gave.
+    AttentionMerge(MergeKernel),
 }
 
 /// A kernel of a plan.
@@ -50,6 +55,8 @@ impl Kernels {
             Spec::Embed(kernel) => lower_embed(&name, kernel),
             Spec::Linear(kernel) => lower_linear(&name, kernel),
             Spec::Attention(kernel) => lower_attention(&name, kernel),
+            Spec::AttentionChunks(kernel) => lower_attention_chunks(&name, kernel),
+            Spec::AttentionMerge(kernel) => lower_merge(&name, kernel),
         };
         self.list.push(PlannedKernel { name, spec, lowered });
         self.list.len() - 1
@@ -59,10 +66,9 @@ impl Kernels {
 fn base_name(spec: &Spec) -> String {
     match spec {
         Spec::Embed(k) => format!("embed_{}_{}x{}", k.format, k.vocab, k.width),
-        Spec::Attention(k) => {
-            let s = k.shape;
-            format!("attention{}_{}q{}kv_{}", cache_name(k.kv), s.heads, s.kv_heads, s.head_dim)
-        }
+        Spec::Attention(k) => format!("attention{}", attention_name(k)),
+        Spec::AttentionChunks(k) => format!("attention_chunks{}", attention_name(k)),
+        Spec::AttentionMerge(k) => format!("attention_merge_{}q_{}", k.heads, k.head_dim),
         Spec::Linear(k) => {
             let norm = if k.norm.is_some() { "norm_" } else { "" };
             let kind = match k.epilogue {
@@ -78,6 +84,12 @@ fn base_name(spec: &Spec) -> String {
             format!("{norm}{kind}_{}_{rows}x{}_t{}", formats.join("_"), k.columns, k.tokens)
         }
     }
+}
+
+/// What the cache keeps, and the heads.
+fn attention_name(kernel: &AttentionKernel) -> String {
+    let HeadShape { heads, kv_heads, head_dim } = kernel.shape;
+    format!("{}_{heads}q{kv_heads}kv_{head_dim}", cache_name(kernel.kv))
 }
 
 /// `q4_0`, or `q4_0_by_q8` where it is multiplied with codes.

@@ -80,6 +80,11 @@ impl Plan {
         self.image.iter().map(|t| t.content.bytes()).sum()
     }
 
+    /// The steps that a token by itself takes, from its id to its logits.
+    pub fn steps_of_one_token(&self) -> impl Iterator<Item = &Step> {
+        self.body.iter().chain(&self.head).filter(|step| step.passes.have(1))
+    }
+
     /// Bytes of tables.
     pub fn table_bytes(&self) -> u64 {
         self.tables.iter().map(RopeTable::bytes).sum()

@@ -6,13 +6,15 @@ use super::image::{Image, Tables, owner, segments};
 use super::kernels::{Kernels, Spec};
 use super::{Plan, PlanError, PlanOptions};
 use crate::fir::{Epilogue, Func, Graph, HeadShape, NormSpec, Op, ValueId, Weight, WeightId};
+use crate::format::KvFormat;
 use crate::lower::{
-    AttentionKernel, CacheLayout, EmbedKernel, EpilogueKernel, LinearKernel, Role, vector_bytes,
+    AttentionKernel, CHUNK, CacheLayout, EmbedKernel, EpilogueKernel, LinearKernel, MergeKernel,
+    Role, vector_bytes,
 };
 use crate::pack::layout::Layout;
 use crate::pack::tables::RopeTable;
 use crate::pack::{Content, Rows};
-use deepthin_runtime::program::{Base, Operand, Regions, Split, Step, Variant};
+use deepthin_runtime::program::{Base, Operand, Passes, Regions, Split, Step, Variant};
 
 /// A plan in the making.
 pub(super) struct Planner<'a> {
@@ -25,6 +27,8 @@ pub(super) struct Planner<'a> {
     regions: Regions,
     /// Bytes of the KV cache given out so far.
     kv_bytes: u64,
+    /// Bytes behind all values of the arena that partial results take.
+    partials: u64,
 }
 
 /// Where a function's steps stand: its memory, the stored block and KV slot at hand.
@@ -48,6 +52,7 @@ impl<'a> Planner<'a> {
             tables: Tables::default(),
             regions: Regions::default(),
             kv_bytes: 0,
+            partials: 0,
         }
     }
 
@@ -90,6 +95,7 @@ impl<'a> Planner<'a> {
             ahead::inside(step, self.image.bytes, &self.kernels.list);
         }
         self.regions.kv = self.kv_bytes;
+        self.regions.arena += self.partials;
         self.regions.image = self.image.bytes;
         self.regions.tables = self.tables.bytes;
         let stream = Operand {
@@ -118,7 +124,7 @@ impl<'a> Planner<'a> {
     fn func(&mut self, site: &Site<'_>) -> Result<Vec<Step>, PlanError> {
         let mut steps = Vec::with_capacity(site.func.ops.len());
         for op in &site.func.ops {
-            let step = match op {
+            match op {
                 Op::Embed { table, out } => {
                     let table = site.func.weights[*table];
                     let spec = Spec::Embed(EmbedKernel {
@@ -133,31 +139,47 @@ impl<'a> Planner<'a> {
                     let table = self.image.place(owner(table.role, site.block), content);
                     let bound =
                         Bound { output: Some(*out), weights: vec![table], ..Bound::default() };
-                    self.step(site, &[(1, spec)], &bound, Split::TokenUnits { count: 1 })
+                    let split = Split::TokenUnits { count: 1 };
+                    steps.push(self.step(site, &[(1, spec)], &bound, split));
                 }
                 Op::Linear { x, norm, weights, epilogue } => {
-                    self.linear(site, *x, norm.as_ref(), weights, epilogue)?
+                    steps.push(self.linear(site, *x, norm.as_ref(), weights, epilogue)?);
                 }
                 Op::Attention { q, shape, kv, out } => {
-                    let spec = Spec::Attention(AttentionKernel {
-                        lanes: self.options.lanes,
-                        shape: *shape,
-                        context: self.options.context,
-                        kv: *kv,
-                    });
                     let bound = Bound { input: Some(*q), output: Some(*out), ..Bound::default() };
-                    let split = Split::TokenUnits { count: shape.heads };
-                    self.step(site, &[(1, spec)], &bound, split)
+                    steps.extend(self.attention(site, *shape, *kv, &bound));
                 }
                 Op::Norm { .. }
                 | Op::Rope { .. }
                 | Op::KvAppend { .. }
                 | Op::Glu { .. }
                 | Op::Add { .. } => unreachable!("`arena::assign` refuses ops that are not fused"),
-            };
-            steps.push(step);
+            }
         }
         Ok(steps)
+    }
+
+    /// Attention of several tokens, which threads share, and that of one, the chunks of which they
+    /// share.
+    fn attention(
+        &mut self,
+        site: &Site<'_>,
+        shape: HeadShape,
+        kv: KvFormat,
+        bound: &Bound,
+    ) -> [Step; 3] {
+        let PlanOptions { lanes, context, .. } = *self.options;
+        let HeadShape { heads, kv_heads: count, head_dim } = shape;
+        let kernel = AttentionKernel { lanes, shape, context, kv };
+        let merge = MergeKernel { lanes, heads, head_dim, context };
+        let by_chunk = Split::ChunkUnits { count, positions: CHUNK };
+        let (several, one) = (Passes::SeveralTokens, Passes::OneToken);
+        [
+            (Spec::Attention(kernel), Split::TokenUnits { count }, several),
+            (Spec::AttentionChunks(kernel), by_chunk, one),
+            (Spec::AttentionMerge(merge), Split::Units { count: heads }, one),
+        ]
+        .map(|(spec, split, passes)| Step { passes, ..self.step(site, &[(1, spec)], bound, split) })
     }
 
     fn linear(
@@ -258,10 +280,15 @@ impl<'a> Planner<'a> {
             .map(|v| self.kernels.list[v.kernel].lowered.buffers.clone())
             .unwrap_or_default();
         let mut scratch = 0;
+        for role in &roles {
+            if let Role::Partials(bytes) = role {
+                self.partials = self.partials.max(u64::from(*bytes));
+            }
+        }
         let operands =
             roles.iter().map(|role| self.operand(site, bound, *role, &mut scratch)).collect();
         self.regions.scratch = self.regions.scratch.max(scratch);
-        Step { variants, operands, split }
+        Step { variants, operands, split, passes: Passes::All }
     }
 
     fn operand(&self, site: &Site<'_>, bound: &Bound, role: Role, scratch: &mut u64) -> Operand {
@@ -303,12 +330,9 @@ impl<'a> Planner<'a> {
             }
             Role::Keys => slot(0),
             Role::Values => slot(cache().key_bytes()),
-            Role::ValueRows => Operand {
-                position_stride: u64::from(cache().value_row_bytes()),
-                ..slot(cache().key_bytes())
-            },
             Role::KeyScales => slot(cache().key_bytes() + cache().value_bytes()),
             Role::ValueScales => slot(cache().bytes() - cache().value_scale_bytes()),
+            Role::Partials(_) => Operand::fixed(Base::Arena, self.regions.arena),
         }
     }
 }

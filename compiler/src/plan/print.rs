@@ -2,7 +2,7 @@
 
 use super::Plan;
 use crate::pack::Content;
-use deepthin_runtime::program::{Base, Operand, Split, Step};
+use deepthin_runtime::program::{Base, Operand, Passes, Split, Step};
 use std::fmt;
 
 impl fmt::Display for Plan {
@@ -57,6 +57,14 @@ impl Plan {
         match step.split {
             Split::Units { count } => write!(f, " units {count}")?,
             Split::TokenUnits { count } => write!(f, " token-units {count}")?,
+            Split::ChunkUnits { count, positions } => {
+                write!(f, " units {count} each {positions} positions")?;
+            }
+        }
+        match step.passes {
+            Passes::All => {}
+            Passes::OneToken => f.write_str(" of one token")?,
+            Passes::SeveralTokens => f.write_str(" of several tokens")?,
         }
         for operand in &step.operands {
             write!(f, " {}", Place(operand))?;

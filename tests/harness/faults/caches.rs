@@ -5,6 +5,7 @@ use super::Entry;
 
 const APPEND: &str = "compiler/src/lower/append.rs";
 const QUANTIZE: &str = "compiler/src/lower/kv_codes.rs";
+const CACHE: &str = "compiler/src/lower/cache.rs";
 const STAGE: &str = "compiler/src/lower/attention/stage.rs";
 const SCORES: &str = "compiler/src/lower/attention/scores.rs";
 const VALUES: &str = "compiler/src/lower/attention/values.rs";
@@ -48,7 +49,12 @@ pub(super) const FAULTS: &[Entry] = &[
         "b.binary(BinaryOp::IAnd, bits, mask)",
         To("{ let _ = mask; bits }"),
     ),
-    ("scales-of-heads-overlap", APPEND, "i64::from(panel.units) * row", To("row")),
+    (
+        "scales-of-heads-overlap",
+        APPEND,
+        ".scales_at(panel.head, chunk, panel.units)",
+        With(".scales_at(panel.head, chunk, if FAULT { 1 } else { panel.units })"),
+    ),
     (
         "group-without-its-low-half",
         SCORES,
@@ -56,10 +62,10 @@ pub(super) const FAULTS: &[Entry] = &[
         To("self.over_dims(b, Dims { first: half + first, ..low }, &zeros)"),
     ),
     (
-        "value-scales-of-the-first-chunk",
-        VALUES,
-        ".plus(chunk, i64::from(CHUNK) * 2)",
-        With(".plus(chunk, if FAULT { 0 } else { i64::from(CHUNK) * 2 })"),
+        "scales-of-the-first-chunk",
+        CACHE,
+        "self.part(head, chunk, groups * SCALE_ROW_BYTES)",
+        To("{ let _ = chunk; Affine::index(head, i64::from(groups * SCALE_ROW_BYTES)) }"),
     ),
     (
         "weights-of-the-first-group",

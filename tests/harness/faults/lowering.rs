@@ -11,8 +11,9 @@ const EPILOGUE: &str = "compiler/src/lower/epilogue.rs";
 const APPEND: &str = "compiler/src/lower/append.rs";
 const ATTENTION: &str = "compiler/src/lower/attention/mod.rs";
 const SCORES: &str = "compiler/src/lower/attention/scores.rs";
-const SOFTMAX: &str = "compiler/src/lower/attention/softmax.rs";
-const BLOCKS: &str = "compiler/src/lower/attention/blocks.rs";
+const RUNNING: &str = "compiler/src/lower/attention/running.rs";
+const PARTIALS: &str = "compiler/src/lower/attention/partials.rs";
+const MERGE: &str = "compiler/src/lower/attention/merge.rs";
 const VALUES: &str = "compiler/src/lower/attention/values.rs";
 const EMBED: &str = "compiler/src/lower/embed.rs";
 const EXP: &str = "compiler/src/lower/exp.rs";
@@ -98,33 +99,48 @@ pub(super) const FAULTS: &[Entry] = &[
     ("scores-not-scaled", SCORES, "attention_scale(head_dim)", To("1.0")),
     (
         "old-values-not-rescaled",
-        VALUES,
-        "b.fmul(sum, old_factor)",
-        To("{ let _ = old_factor; sum }"),
+        RUNNING,
+        "b.fmul(so_far, old_factor)",
+        To("{ let _ = old_factor; so_far }"),
     ),
     ("hidden-values-not-cleared", VALUES, "self.visible(chunk, 0)", To("Bound::Const(CHUNK)")),
     ("hidden-zero-left-out", VALUES, "self.visible(chunk, CHUNK - 1)", To("Bound::Const(CHUNK)")),
     (
-        "heads-interleaved",
+        "queries-of-the-first-group",
         ATTENTION,
-        "let member = block.member(head).times(head_bytes);\n        member.plus(block.kv, i64::from(self.group) * head_bytes)",
-        With(
-            "let member = block.member(head).times(if FAULT { i64::from(self.cache.kv_heads) * head_bytes } else { head_bytes }); member.plus(block.kv, if FAULT { head_bytes } else { i64::from(self.group) * head_bytes })",
-        ),
+        "block.number(head).times",
+        With("(if FAULT { block.member(head) } else { block.number(head) }).times"),
     ),
     (
-        "heads-of-a-cut-block-left-out",
-        BLOCKS,
-        "once(b, reaches_end(), Bound::Const(1), |b| {",
-        With("once(b, if FAULT { Bound::Const(1) } else { reaches_end() }, Bound::Const(1), |b| {"),
+        "chunks-numbered-too-high",
+        ATTENTION,
+        "Affine::index(chunk, i64::from(kv_heads))",
+        To("Affine::index(chunk, i64::from(2 * kv_heads))"),
     ),
     (
-        "heads-of-a-block-cut-at-its-beginning-left-out",
-        BLOCKS,
-        "once(b, Bound::Const(0), begins_inside(), |b| {",
-        With(
-            "once(b, Bound::Const(0), if FAULT { Bound::Const(0) } else { begins_inside() }, |b| {",
-        ),
+        "totals-over-maxima",
+        PARTIALS,
+        "State::Total => row_bytes(self.heads)",
+        With("State::Total => if FAULT { 0 } else { row_bytes(self.heads) }"),
+    ),
+    (
+        "merged-values-not-rescaled",
+        MERGE,
+        "b.fmul(*so_far, old_factor)",
+        To("{ let _ = old_factor; *so_far }"),
+    ),
+    ("merged-totals-not-rescaled", MERGE, "b.fmul(total, factors[0])", To("total")),
+    (
+        "merged-maximum-of-the-chunk",
+        MERGE,
+        "b.binary(BinaryOp::FMax, max, chunk_max)",
+        To("chunk_max"),
+    ),
+    (
+        "heads-of-the-first-vector",
+        MERGE,
+        "Affine::index(lane, 1).offset(first.into())",
+        To("{ let _ = first; Affine::index(lane, 1) }"),
     ),
     (
         "block-weighed-by-its-first-head",
@@ -142,13 +158,13 @@ pub(super) const FAULTS: &[Entry] = &[
     ),
     (
         "running-maximum-of-the-chunk",
-        SOFTMAX,
+        RUNNING,
         "b.binary(BinaryOp::FMax, max, *chunk_max)",
         To("*chunk_max"),
     ),
     (
         "factors-of-the-head-before",
-        SOFTMAX,
+        RUNNING,
         "b.compare(CompareOp::ILe, number, lane)",
         To("{ let _ = CompareOp::ILe; b.compare(CompareOp::ILt, number, lane) }"),
     ),

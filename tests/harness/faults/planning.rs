@@ -12,6 +12,12 @@ pub(super) const FAULTS: &[Entry] = &[
     ("output-over-its-input", ARENA, "*last >= i", To("*last > i")),
     ("residual-may-live-on", ARENA, "last_reads[residual.index()] > i", To("false")),
     (
+        "partial-results-over-values",
+        PLANNER,
+        "Operand::fixed(Base::Arena, self.regions.arena)",
+        To("Operand::fixed(Base::Arena, 0)"),
+    ),
+    (
         "blocks-share-their-weights",
         IMAGE,
         "t.block == block && t.content == content",

@@ -4,6 +4,7 @@ use super::Change::{To, With};
 use super::Entry;
 
 const SESSION: &str = "runtime/src/session.rs";
+const PROGRAM: &str = "runtime/src/program.rs";
 const THREADS: &str = "runtime/src/threads.rs";
 
 pub(super) const FAULTS: &[Entry] = &[
@@ -36,6 +37,13 @@ pub(super) const FAULTS: &[Entry] = &[
         SESSION,
         "quotient.of(pass.tokens[token])",
         To("quotient.of(pass.tokens[0])"),
+    ),
+    ("two-tokens-by-chunks", PROGRAM, "tokens == 1", To("tokens <= 2")),
+    (
+        "newest-chunk-left-out",
+        PROGRAM,
+        "(u64::from(position / positions.max(1)) + 1)",
+        To("u64::from(position.div_ceil(positions.max(1)).max(1))"),
     ),
     ("truncate-keeps-the-position", SESSION, "self.position.min(position)", To("self.position")),
     ("visits-start-late-in-later-chunks", SESSION, "from.saturating_sub(done)", To("from")),

@@ -3,7 +3,7 @@
 use deepthin_compiler::fir::{HeadShape, Role as Tensor};
 use deepthin_compiler::format::{Format, KvFormat};
 use deepthin_compiler::lower::{
-    CacheLayout, EpilogueKernel, KEY_BLOCK, LinearKernel, Role, lower_linear,
+    CHUNK, CacheLayout, EpilogueKernel, LinearKernel, Role, lower_linear,
 };
 use deepthin_compiler::numerics;
 use deepthin_compiler::numerics::kv::{Group, Stored, key_groups, value_groups};
@@ -76,7 +76,7 @@ impl Append {
                 _ => None,
             },
             units,
-            &[POSITION / KEY_BLOCK, POSITION % KEY_BLOCK].map(i64::from),
+            &[POSITION / CHUNK, POSITION % CHUNK].map(i64::from),
         );
         let mut queries = after.output();
         queries.truncate(width);
@@ -88,7 +88,7 @@ impl Append {
         };
         let keys = after.bytes(|role, _| *role == Role::Keys);
         let keys = Slot { layout, elements: keys, scales: scales(Role::KeyScales) };
-        let values = after.bytes(|role, _| *role == Role::ValueRows);
+        let values = after.bytes(|role, _| *role == Role::Values);
         let values = Slot { layout, elements: values, scales: scales(Role::ValueScales) };
         let all = 0..self.heads as usize;
         let appended = Appended {
@@ -141,19 +141,23 @@ fn assert_same(found: &Stored, defined: &Stored) {
 
 impl Slot<'_> {
     fn key(&self, head: usize) -> Stored {
-        let (dim, line) = (self.layout.head_dim as usize, KEY_BLOCK as usize);
-        let blocks = (self.layout.positions() / KEY_BLOCK) as usize;
-        let (block, lane) = (POSITION as usize / line, POSITION as usize % line);
-        let element = |i: usize| ((head * blocks + block) * dim + i) * line + lane;
-        self.head(head, &key_groups(dim), element)
+        let (dim, part, row) = (self.layout.head_dim as usize, self.part(head), CHUNK as usize);
+        let place = POSITION as usize % row;
+        self.head(part, &key_groups(dim), |i| (part * dim + i) * row + place)
     }
 
     fn value(&self, head: usize) -> Stored {
-        let dim = self.layout.head_dim as usize;
-        self.head(head, &value_groups(dim), |i| head * dim + i)
+        let (dim, part) = (self.layout.head_dim as usize, self.part(head));
+        let row = part * CHUNK as usize + (POSITION % CHUNK) as usize;
+        self.head(part, &value_groups(dim), |i| row * dim + i)
     }
 
-    fn head(&self, head: usize, groups: &[Vec<usize>], element: impl Fn(usize) -> usize) -> Stored {
+    /// Which part of the slot, of a chunk and head each, has the position of a head.
+    fn part(&self, head: usize) -> usize {
+        (POSITION / CHUNK * self.layout.kv_heads) as usize + head
+    }
+
+    fn head(&self, part: usize, groups: &[Vec<usize>], element: impl Fn(usize) -> usize) -> Stored {
         let dim = 0..self.layout.head_dim as usize;
         match self.layout.kv {
             KvFormat::F32 => {
@@ -167,9 +171,9 @@ impl Slot<'_> {
             }
             KvFormat::Q8 => {
                 let scales = self.scales.as_chunks::<2>().0;
-                let positions = self.layout.positions() as usize;
                 let group = |(number, group): (usize, &Vec<usize>)| {
-                    let at = (head * groups.len() + number) * positions + POSITION as usize;
+                    let row = part * groups.len() + number;
+                    let at = row * CHUNK as usize + (POSITION % CHUNK) as usize;
                     let code = |i: &usize| (*i, self.elements[element(*i)].cast_signed());
                     Group {
                         scale: bf16::from_le_bytes(scales[at]).to_f32(),

@@ -4,13 +4,14 @@ use deepthin::verify::guard::POISON;
 use deepthin_compiler::fir::HeadShape;
 use deepthin_compiler::format::KvFormat;
 use deepthin_compiler::lower::{
-    AttentionKernel, CHUNK, CacheLayout, KEY_BLOCK, Role, lower_attention,
+    AttentionKernel, CHUNK, CacheLayout, Lowered, MergeKernel, Role, lower_attention,
+    lower_attention_chunks, lower_merge,
 };
 use deepthin_compiler::numerics;
 use deepthin_compiler::numerics::kv::{KEY_PAIRS, Stored, VALUE_CHANNELS};
 use half::{bf16, f16};
 
-use super::{assert_defined, count, everywhere, vectors};
+use super::{After, assert_defined, count, everywhere, vectors};
 
 /// Attention of one token over a cache.
 #[derive(Debug, Clone)]
@@ -45,13 +46,31 @@ impl Part {
 }
 
 impl Attention {
-    /// The output heads side by side.
+    /// The output heads side by side: as one thread computes them, and as threads do that share the
+    /// chunks.
     pub fn run(&self) -> Vec<f32> {
+        let HeadShape { heads, kv_heads, head_dim } = self.shape;
+        let context = self.context;
+        let output = self.checked(&self.kernel(lower_attention, kv_heads));
+        let units = kv_heads * self.layout().chunks();
+        let chunks = self.kernel(lower_attention_chunks, units);
+        let partials = chunks.bytes(|role, _| matches!(role, Role::Partials(_)));
+        let merged = everywhere(
+            |lanes| lower_merge("merge", &MergeKernel { lanes, heads, head_dim, context }),
+            |role| matches!(role, Role::Partials(_)).then(|| partials.to_vec()),
+            heads,
+            &[self.chunks().into()],
+        );
+        self.checked(&merged);
+        output
+    }
+
+    /// One of the kernels that read the cache.
+    fn kernel(&self, lower: fn(&str, &AttentionKernel) -> Lowered, units: u32) -> After {
         let (shape, context, kv) = (self.shape, self.context, self.kv);
         let ([keys, key_scales], [values, value_scales]) = (self.key_cache(), self.value_cache());
-        let chunks = (count(self.visible) - 1) / CHUNK + 1;
-        let after = everywhere(
-            |lanes| lower_attention("attention", &AttentionKernel { lanes, shape, context, kv }),
+        everywhere(
+            |lanes| lower("attention", &AttentionKernel { lanes, shape, context, kv }),
             |role| match role {
                 Role::Input => Some(vectors(&[&self.query])),
                 Role::Keys => Some(keys.0.clone()),
@@ -60,9 +79,18 @@ impl Attention {
                 Role::ValueScales => Some(value_scales.0.clone()),
                 _ => None,
             },
-            shape.heads,
-            &[i64::from(count(self.visible)) - 1, chunks.into()],
-        );
+            units,
+            &[i64::from(count(self.visible)) - 1, self.chunks().into()],
+        )
+    }
+
+    /// Chunks that the token sees a position of.
+    fn chunks(&self) -> u32 {
+        count(self.visible).div_ceil(CHUNK)
+    }
+
+    /// The output, which is what the definition says.
+    fn checked(&self, after: &After) -> Vec<f32> {
         let mut output = after.output();
         output.truncate(self.query.len());
         assert_defined(&output, &self.defined());
@@ -89,15 +117,14 @@ impl Attention {
 
     /// Keys and their scales.
     fn key_cache(&self) -> [Part; 2] {
-        let (layout, dim, line) = (self.layout(), self.head_dim(), KEY_BLOCK as usize);
-        let (groups, positions) = (layout.key_groups() as usize, layout.positions() as usize);
+        let (layout, dim, row) = (self.layout(), self.head_dim(), CHUNK as usize);
+        let groups = layout.key_groups() as usize;
         let mut parts = [Part::new(layout.key_bytes()), Part::new(layout.key_scale_bytes())];
         for (position, keys) in self.keys.iter().enumerate() {
             for (head, key) in keys.chunks(dim).enumerate() {
-                let block = head * positions / line + position / line;
-                let element = |i: usize| (block * dim + i) * line + position % line;
-                let scale =
-                    |i: usize| (head * groups + i % (dim / 2) / KEY_PAIRS) * positions + position;
+                let (part, place) = self.place(head, position);
+                let element = |i: usize| (part * dim + i) * row + place;
+                let scale = |i: usize| (part * groups + i % (dim / 2) / KEY_PAIRS) * row + place;
                 store(&Stored::key(key, self.kv), self.kv, &mut parts, element, scale);
             }
         }
@@ -106,18 +133,24 @@ impl Attention {
 
     /// Values and their scales.
     fn value_cache(&self) -> [Part; 2] {
-        let (layout, dim) = (self.layout(), self.head_dim());
-        let (groups, positions) = (layout.value_groups() as usize, layout.positions() as usize);
-        let row = (layout.value_row_bytes() / self.kv.element_bytes()) as usize;
+        let (layout, dim, row) = (self.layout(), self.head_dim(), CHUNK as usize);
+        let groups = layout.value_groups() as usize;
         let mut parts = [Part::new(layout.value_bytes()), Part::new(layout.value_scale_bytes())];
         for (position, values) in self.values.iter().enumerate() {
             for (head, value) in values.chunks(dim).enumerate() {
-                let element = |i: usize| position * row + head * dim + i;
-                let scale = |i: usize| (head * groups + i / VALUE_CHANNELS) * positions + position;
+                let (part, place) = self.place(head, position);
+                let element = |i: usize| (part * row + place) * dim + i;
+                let scale = |i: usize| (part * groups + i / VALUE_CHANNELS) * row + place;
                 store(&Stored::value(value, self.kv), self.kv, &mut parts, element, scale);
             }
         }
         parts
+    }
+
+    /// Which part of the cache, of a chunk and head each, has a position, and its place there.
+    fn place(&self, head: usize, position: usize) -> (usize, usize) {
+        let chunk = CHUNK as usize;
+        (position / chunk * self.shape.kv_heads as usize + head, position % chunk)
     }
 
     fn defined(&self) -> Vec<f32> {

@@ -154,14 +154,13 @@ fn a_comment_tells_what_a_kernel_computes_and_takes() {
              6  products         640  scratch  working memory
              7  rope              64  in       1 rotary row from the first token's position on
              8  keys            2048  out      key cache of the layer
-             9  values            32  out      1 row of the layer's value cache from the first token's
-                                               position on, 32 bytes each
+             9  values          2048  out      value cache of the layer
 
         scalar              values  meaning
              0  begin       0 to 5  first of the share of panels
              1  end         0 to 5  one past the last of the share of panels
-             2  block0      0 to 3  position / 16
-             3  lane0      0 to 15  position % 16
+             2  chunk0      0 to 0  position / 64
+             3  place0     0 to 63  position % 64
     "#]].assert_eq(&comment(&header, name, " */"));
     expect![[r#"
         deepthin_thin_attention_kv16_3q1kv_16
@@ -169,26 +168,27 @@ fn a_comment_tells_what_a_kernel_computes_and_takes() {
             weight[j] = softmax over positions j = 0 .. position of q . key[j] / sqrt(16)
             out = sum over j of weight[j] * value[j]
 
-        For one token and each head of a share: 3 query heads of 16 elements; query head h reads key and
-        value head h / 3.
+        For one token and each key and value head of a share, with the query heads that read it:
+        3 query heads of 16 elements in all; query head h reads key and value head h / 3.
 
         buffer                bytes  use      contents
              0  q               256  in       rotated q: vector of 48
              1  keys           2048  in       key cache of the layer
              2  values         2048  in       value cache of the layer
              3  out             256  out      heads side by side: vector of 48
-             4  weights         768  scratch  working memory
-             5  sums            384  scratch  working memory
-             6  state            24  scratch  working memory
-             7  factors          24  scratch  working memory
+             4  sums            384  scratch  working memory
+             5  state            24  scratch  working memory
+             6  factors          24  scratch  working memory
+             7  weights         768  scratch  working memory
              8  staged         4096  scratch  working memory
 
         scalar                values  meaning
-             0  begin         0 to 3  first of the share of heads
-             1  end           0 to 3  one past the last of the share of heads
+             0  begin         0 to 1  first of the share of kv_heads
+             1  end           0 to 1  one past the last of the share of kv_heads
              2  position     0 to 63  position
              3  chunks        1 to 1  position / 64 + 1
-    "#]].assert_eq(&comment(&header, "deepthin_thin_attention_kv16_3q1kv_16", " */"));
+    "#]]
+    .assert_eq(&comment(&header, "deepthin_thin_attention_kv16_3q1kv_16", " */"));
 }
 
 #[test]
@@ -196,43 +196,57 @@ fn caches_are_told_as_they_are_kept() {
     let (model, lowered) = models().swap_remove(2);
     let halves = header(&model, &lowered);
     expect![[r#"
-        key cache of a layer: f16 [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of a head's
-            key at a position lies in block position / 16, in row d, at place position % 16.
+        key cache of a layer: f16 [CHUNKS][KV_HEADS][HEAD_DIM][CHUNK]; element d of a head's key at
+            a position lies in chunk position / CHUNK, in row d, at place position % CHUNK.
 
-        value cache of a layer: f16 [POSITIONS][VALUE_ROW_BYTES / 2]; a row has the value heads of
-            its position side by side, then room.
+        value cache of a layer: f16 [CHUNKS][KV_HEADS][CHUNK][HEAD_DIM]; a head's value at a
+            position lies in chunk position / CHUNK, in row position % CHUNK.
+
+        what is known of each chunk: a record for each, one behind the other, of f32: of each query
+            head its max, then of each its total, in rows with room up to a multiple of 16, then of each
+            a vector of HEAD_DIM, its sum.
 
     "#]]
     .assert_eq(&comment(&halves, "key cache of a layer", " * ORDER"));
     let (model, lowered) = models().swap_remove(3);
     let codes = header(&model, &lowered);
     expect![[r#"
-        key cache of a layer: signed bytes [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of a
-            head's key at a position lies in block position / 16, in row d, at place position % 16.
+        key cache of a layer: signed bytes [CHUNKS][KV_HEADS][HEAD_DIM][CHUNK]; element d of a
+            head's key at a position lies in chunk position / CHUNK, in row d, at place position %
+            CHUNK.
 
-        value cache of a layer: signed bytes [POSITIONS][VALUE_ROW_BYTES]; a row has the value heads
-            of its position side by side, then room.
+        value cache of a layer: signed bytes [CHUNKS][KV_HEADS][CHUNK][HEAD_DIM]; a head's value at
+            a position lies in chunk position / CHUNK, in row position % CHUNK.
 
-        scales of a layer's key cache: bf16 [KV_HEADS][KEY_GROUPS][POSITIONS], one for each group of a head
+        what is known of each chunk: a record for each, one behind the other, of f32: of each query
+            head its max, then of each its total, in rows with room up to a multiple of 16, then of each
+            a vector of HEAD_DIM, its sum.
+
+        scales of a layer's key cache: bf16 [CHUNKS][KV_HEADS][KEY_GROUPS][CHUNK], one for each group of a head
             and position. The elements i and i + HEAD_DIM/2 of a head are in group i / 16. With the greatest
             magnitude m of a group, s is the bf16 nearest to m / 127; where m is at least 2^-100, x has the
             code x * (1 / s), rounded to the nearest, the even of two, else 0. A group with an infinity or a
             NaN has the scale NaN and codes 0. An element is its code times s.
 
-        scales of a layer's value cache: bf16 [KV_HEADS][VALUE_GROUPS][POSITIONS], likewise; element i of a
+        scales of a layer's value cache: bf16 [CHUNKS][KV_HEADS][VALUE_GROUPS][CHUNK], likewise; element i of a
             head is in group i / 32.
 
     "#]].assert_eq(&comment(&codes, "key cache of a layer", " * ORDER"));
     let constants = excerpt(&codes, "#define DEEPTHIN_SMOLLM2_135M_KEY_CACHE_BYTES", "\n\n");
     expect![[r#"
         #define DEEPTHIN_SMOLLM2_135M_KEY_CACHE_BYTES   1572864  /* of one layer */
-        #define DEEPTHIN_SMOLLM2_135M_VALUE_ROW_BYTES   192      /* values of one position and layer */
         #define DEEPTHIN_SMOLLM2_135M_VALUE_CACHE_BYTES 1572864  /* of one layer */
         #define DEEPTHIN_SMOLLM2_135M_ROPE_ROW_BYTES    256      /* rotary row of one position */
         #define DEEPTHIN_SMOLLM2_135M_KEY_GROUPS        2        /* groups of a key head, with a scale each */
         #define DEEPTHIN_SMOLLM2_135M_KEY_SCALE_BYTES   98304    /* of one layer */
         #define DEEPTHIN_SMOLLM2_135M_VALUE_GROUPS      2        /* groups of a value head, with a scale each */
         #define DEEPTHIN_SMOLLM2_135M_VALUE_SCALE_BYTES 98304    /* of one layer */"#]].assert_eq(constants);
+}
+
+#[test]
+fn attention_to_codes_takes_their_scales() {
+    let (model, lowered) = models().swap_remove(3);
+    let codes = header(&model, &lowered);
     let name = "deepthin_smollm2_135m_attention_kv8_9q3kv_64";
     expect![[r#"
         deepthin_smollm2_135m_attention_kv8_9q3kv_64
@@ -240,8 +254,8 @@ fn caches_are_told_as_they_are_kept() {
             weight[j] = softmax over positions j = 0 .. position of q . key[j] / sqrt(64)
             out = sum over j of weight[j] * value[j]
 
-        For one token and each head of a share: 9 query heads of 64 elements; query head h reads key and
-        value head h / 3.
+        For one token and each key and value head of a share, with the query heads that read it:
+        9 query heads of 64 elements in all; query head h reads key and value head h / 3.
 
         buffer                       bytes  use      contents
              0  q                     2304  in       rotated q: vector of 576
@@ -250,19 +264,20 @@ fn caches_are_told_as_they_are_kept() {
              3  key_scales           98304  in       scales of the layer's key cache
              4  value_scales         98304  in       scales of the layer's value cache
              5  out                   2304  out      heads side by side: vector of 576
-             6  weights                768  scratch  working memory
-             7  sums                   768  scratch  working memory
-             8  state                   24  scratch  working memory
-             9  factors                 24  scratch  working memory
-            10  staged               16384  scratch  working memory
-            11  scaled_weights         512  scratch  working memory
+             6  sums                   768  scratch  working memory
+             7  state                   24  scratch  working memory
+             8  factors                 24  scratch  working memory
+             9  weights                768  scratch  working memory
+            10  scaled_weights         512  scratch  working memory
+            11  staged               16384  scratch  working memory
 
         scalar                values  meaning
-             0  begin         0 to 9  first of the share of heads
-             1  end           0 to 9  one past the last of the share of heads
+             0  begin         0 to 3  first of the share of kv_heads
+             1  end           0 to 3  one past the last of the share of kv_heads
              2  position   0 to 8191  position
              3  chunks      1 to 128  position / 64 + 1
-    "#]].assert_eq(&comment(&codes, name, " */"));
+    "#]]
+    .assert_eq(&comment(&codes, name, " */"));
 }
 
 #[test]
@@ -328,11 +343,15 @@ fn the_opening_tells_the_layouts_that_occur() {
             pairs a = h[i], b = h[i + HEAD_DIM/2]: with the cosine c and the sine s of i they become
             a * c - b * s and b * c + a * s.
 
-        key cache of a layer: f32 [KV_HEADS][POSITIONS / 16][HEAD_DIM][16]; element d of a head's
-            key at a position lies in block position / 16, in row d, at place position % 16.
+        key cache of a layer: f32 [CHUNKS][KV_HEADS][HEAD_DIM][CHUNK]; element d of a head's key at
+            a position lies in chunk position / CHUNK, in row d, at place position % CHUNK.
 
-        value cache of a layer: f32 [POSITIONS][VALUE_ROW_BYTES / 4]; a row has the value heads of
-            its position side by side, then room.
+        value cache of a layer: f32 [CHUNKS][KV_HEADS][CHUNK][HEAD_DIM]; a head's value at a
+            position lies in chunk position / CHUNK, in row position % CHUNK.
+
+        what is known of each chunk: a record for each, one behind the other, of f32: of each query
+            head its max, then of each its total, in rows with room up to a multiple of 16, then of each
+            a vector of HEAD_DIM, its sum.
 
         ORDER
 
@@ -341,13 +360,15 @@ fn the_opening_tells_the_layouts_that_occur() {
             embed_q8_0_90x576
             layer 0:
                 norm_linear_rope_append_q4_1_by_q8_q8_0_by_q8_960x576_t1
-                attention_9q3kv_64
+                attention_chunks_9q3kv_64
+                attention_merge_9q_64
                 linear_residual_q4_1_by_q8_576x576_t1
                 norm_linear_glu_q4_1_by_q8_3072x576_t1
                 linear_residual_q4_1_by_q8_576x1536_t1
             each of the layers 1 to 29:
                 norm_linear_rope_append_q4_1_by_q8_960x576_t1
-                attention_9q3kv_64
+                attention_chunks_9q3kv_64
+                attention_merge_9q_64
                 linear_residual_q4_1_by_q8_576x576_t1
                 norm_linear_glu_q4_1_by_q8_3072x576_t1
                 linear_residual_q4_1_by_q8_576x1536_t1

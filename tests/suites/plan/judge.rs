@@ -2,7 +2,8 @@
 //! that they stand for, and remembers which step wrote every word last.
 //!
 //! A read is right where all words of the value were last written by the step of the op that
-//! defines it, for every token of a chunk.
+//! defines it, for every token of a chunk. A token by itself and a whole chunk take steps of their
+//! own in part, so that each is judged for itself.
 
 use deepthin_compiler::fir::{Epilogue, Func, Graph, Op, ValueId, WeightId};
 use deepthin_compiler::lower::Role;
@@ -15,6 +16,8 @@ type Writers = Vec<Option<usize>>;
 
 struct Judge<'a> {
     plan: &'a Plan,
+    /// Tokens of the pass.
+    tokens: u32,
     arena: Writers,
     /// Which application, and which of its [`PARTS`], a word of the cache belongs to.
     cache: Vec<Option<(usize, usize)>>,
@@ -31,7 +34,7 @@ const PARTS: usize = 4;
 fn part(role: Role) -> Option<usize> {
     match role {
         Role::Keys => Some(0),
-        Role::ValueRows | Role::Values => Some(1),
+        Role::Values => Some(1),
         Role::KeyScales => Some(2),
         Role::ValueScales => Some(3),
         _ => None,
@@ -49,34 +52,49 @@ struct Site<'a> {
     is_head: bool,
 }
 
-/// Walks all steps; the first thing that is wrong.
+/// Walks all steps of a token and of a chunk; the first thing that is wrong.
 pub(super) fn judge(graph: &Graph, plan: &Plan) -> Result<(), String> {
     image(plan)?;
+    walk(graph, plan, 1)?;
+    match plan.options.chunk {
+        1 => Ok(()),
+        chunk => walk(graph, plan, chunk),
+    }
+}
+
+/// Walks the steps of a pass of so many tokens.
+fn walk(graph: &Graph, plan: &Plan, tokens: u32) -> Result<(), String> {
     let words = |bytes: u64| usize::try_from(bytes / 4).unwrap_or(0);
     let (arena, cache) =
         (vec![None; words(plan.regions.arena)], vec![None; words(plan.regions.kv)]);
-    let mut judge = Judge { plan, arena, cache, appended: [None; PARTS], stream: None };
-    let mut steps = plan.body.iter().chain(&plan.head).enumerate();
+    let mut judge = Judge { plan, tokens, arena, cache, appended: [None; PARTS], stream: None };
+    let all = plan.body.iter().chain(&plan.head).enumerate();
+    let mut steps = all.filter(|(_, step)| step.passes.have(tokens as usize));
     let blocks = graph.schedule.iter().enumerate().map(|(application, scheduled)| {
         (&graph.blocks[scheduled.func as usize], Some(scheduled.block), application)
     });
     let funcs = std::iter::once((&graph.embed, None, usize::MAX))
         .chain(blocks)
         .chain(std::iter::once((&graph.head, None, usize::MAX)));
+    let mut end = 0;
     for (func, block, application) in funcs {
         let mut writers: Vec<Option<usize>> = vec![None; func.values.len()];
         if let Some(param) = func.param {
             writers[param.0 as usize] = judge.stream;
         }
         for op in &func.ops {
-            let (number, step) = steps.next().ok_or("there are fewer steps than ops")?;
-            let is_head = func.name == "head";
-            let site = Site { number, step, func, op, block, application, is_head };
-            let wrong = |error| format!("step {number} ({} of {}): {error}", op.name(), func.name);
-            judge.step(&site, &mut writers).map_err(wrong)?;
+            for _ in 0..judge.steps_of(op) {
+                let (number, step) = steps.next().ok_or("there are fewer steps than ops")?;
+                let is_head = func.name == "head";
+                let site = Site { number, step, func, op, block, application, is_head };
+                let wrong =
+                    |error| format!("step {number} ({} of {}): {error}", op.name(), func.name);
+                judge.step(&site, &mut writers).map_err(wrong)?;
+                end = number + 1;
+            }
         }
         judge.stream = writers[func.result.0 as usize];
-        if block.is_some() && plan.application_ends.get(application) != Some(&(judge.end(&steps))) {
+        if block.is_some() && plan.application_ends.get(application) != Some(&end) {
             return Err(format!("application {application} ends elsewhere"));
         }
     }
@@ -109,9 +127,9 @@ fn image(plan: &Plan) -> Result<(), String> {
 }
 
 impl Judge<'_> {
-    /// How many steps were taken.
-    fn end<'s>(&self, steps: &(impl Iterator<Item = (usize, &'s Step)> + Clone)) -> usize {
-        self.plan.body.len() + self.plan.head.len() - steps.clone().count()
+    /// How many steps stand for an op. Attention of one token is by chunks, and merged.
+    fn steps_of(&self, op: &Op) -> usize {
+        if self.tokens == 1 && matches!(op, Op::Attention { .. }) { 2 } else { 1 }
     }
 
     fn step(&mut self, site: &Site<'_>, writers: &mut [Option<usize>]) -> Result<(), String> {
@@ -129,6 +147,9 @@ impl Judge<'_> {
                 Role::Output if !site.is_head => self.write(site, operand, *bytes)?,
                 Role::Output if operand.base != Base::Logits => {
                     return Err("logits lie elsewhere".to_owned());
+                }
+                Role::Partials(_) if !reads_partials(&lowered.buffers) => {
+                    self.write(site, operand, *bytes)?;
                 }
                 _ => {
                     let is_append = matches!(site.op, Op::Linear { .. });
@@ -198,19 +219,30 @@ impl Judge<'_> {
                 let fits = operand.base == Base::Image && is_inside;
                 fits.then_some(()).ok_or_else(|| "asks for what is no line of weights".to_owned())
             }
-            (Role::Scratch(_) | Role::Output | Role::Keys | Role::ValueRows, _)
+            // Written by the step before; a token by itself has them once.
+            (Role::Partials(_), Op::Attention { .. }) if reads_partials(&self.roles(site)) => {
+                let before = site.number.checked_sub(1);
+                self.value(operand, bytes / 4, before).map_err(|e| format!("{role:?} {e}"))
+            }
+            (Role::Scratch(_) | Role::Output | Role::Partials(_), _)
             | (
-                Role::KeyScales | Role::ValueScales,
+                Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales,
                 Op::Linear { epilogue: Epilogue::RopeAppend { .. }, .. },
             ) => Ok(()),
             (role, op) => Err(format!("{role:?} makes no sense in {}", op.name())),
         }
     }
 
+    /// What the buffers of a step are.
+    fn roles(&self, site: &Site<'_>) -> Vec<Role> {
+        let last = site.step.variants.last();
+        last.map_or(Vec::new(), |last| self.plan.kernels[last.kernel].lowered.buffers.clone())
+    }
+
     /// Word numbers of `bytes` bytes of an operand for each token of a chunk.
     fn words(&self, operand: &Operand, bytes: u64) -> impl Iterator<Item = usize> + use<> {
         let Operand { offset, token_stride, .. } = *operand;
-        (0..u64::from(self.plan.options.chunk)).flat_map(move |token| {
+        (0..u64::from(self.tokens)).flat_map(move |token| {
             let first = offset + token * token_stride;
             (first / 4..(first + bytes) / 4).map(|word| usize::try_from(word).unwrap_or(usize::MAX))
         })
@@ -327,37 +359,33 @@ impl Judge<'_> {
         operand: &Operand,
         bytes: u64,
     ) -> Result<(), String> {
-        let positions = if operand.position_stride == 0 { 1 } else { self.plan.options.context };
-        for position in 0..u64::from(positions) {
-            let first = operand.offset + position * operand.position_stride;
-            for word in first / 4..(first + bytes) / 4 {
-                let word = usize::try_from(word).unwrap_or(usize::MAX);
-                let slot = self.cache.get_mut(word).ok_or("an append passes the cache's end")?;
-                let owner = (site.application, part);
-                if slot.is_some_and(|other| other != owner) {
-                    return Err(format!("word {word} of the cache has two owners"));
-                }
-                *slot = Some(owner);
+        for word in operand.offset / 4..(operand.offset + bytes) / 4 {
+            let word = usize::try_from(word).unwrap_or(usize::MAX);
+            let slot = self.cache.get_mut(word).ok_or("an append passes the cache's end")?;
+            let owner = (site.application, part);
+            if slot.is_some_and(|other| other != owner) {
+                return Err(format!("word {word} of the cache has two owners"));
             }
+            *slot = Some(owner);
         }
         Ok(())
     }
 
-    /// Attention reads the very cache that the step before it appended to: the same keys, and
-    /// value rows for every position.
+    /// Attention reads the very cache that the step before it appended to.
     fn cached(&self, role: Role, operand: &Operand, bytes: u64) -> Result<(), String> {
         let appended = part(role).and_then(|part| self.appended[part]);
         let (written, written_bytes) = appended.ok_or("nothing was appended")?;
-        let context = u64::from(self.plan.options.context);
-        let holds = match role {
-            Role::Values => bytes >= written.position_stride * context,
-            _ => bytes == written_bytes,
-        };
-        if (operand.base, operand.offset) != (written.base, written.offset) || !holds {
+        let is_same = (operand.base, operand.offset) == (written.base, written.offset);
+        if !is_same || bytes != written_bytes {
             return Err(format!("{operand:?} is not the cache that {written:?} appends to"));
         }
         Ok(())
     }
+}
+
+/// Whether a kernel of attention has partial results for an input: it has no other.
+fn reads_partials(roles: &[Role]) -> bool {
+    !roles.contains(&Role::Input)
 }
 
 /// The stored block of a weight: none for those of the whole model.

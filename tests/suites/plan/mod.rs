@@ -34,21 +34,23 @@ fn the_plan_of_the_tiny_model() {
     expect![[r#"
         plan tiny {
           lanes 4  context 100  chunk 64  tiles [4, 1]
-          bytes  image 12288  tables 3200  arena 24576  scratch 4864 a thread  kv 32768  logits 1536
+          bytes  image 12288  tables 3200  arena 25856  scratch 4864 a thread  kv 32768  logits 1536
 
           kernels {
             k0 = embed_q8g32_96x32
             k1 = norm_linear_rope_append_q4g32_256x32_t4
             k2 = norm_linear_rope_append_q4g32_256x32_t1
             k3 = attention_4q2kv_8
-            k4 = linear_residual_q4g32_32x32_t4
-            k5 = linear_residual_q4g32_32x32_t1
-            k6 = norm_linear_glu_q4g32_128x32_t4
-            k7 = norm_linear_glu_q4g32_128x32_t1
-            k8 = linear_residual_q4g32_32x64_t4
-            k9 = linear_residual_q4g32_32x64_t1
-            k10 = norm_linear_q8g32_96x32_t4
-            k11 = norm_linear_q8g32_96x32_t1
+            k4 = attention_chunks_4q2kv_8
+            k5 = attention_merge_4q_8
+            k6 = linear_residual_q4g32_32x32_t4
+            k7 = linear_residual_q4g32_32x32_t1
+            k8 = norm_linear_glu_q4g32_128x32_t4
+            k9 = norm_linear_glu_q4g32_128x32_t1
+            k10 = linear_residual_q4g32_32x64_t4
+            k11 = linear_residual_q4g32_32x64_t1
+            k12 = norm_linear_q8g32_96x32_t4
+            k13 = norm_linear_q8g32_96x32_t1
           }
 
           image {
@@ -68,22 +70,26 @@ fn the_plan_of_the_tiny_model() {
 
           body {
                0: k0x1 token-units 1 image+0 arena+0+128t
-               1: k1x4 k2x1 units 8 arena+0+128t image+3264 image+7872 scratch+0 scratch+512 arena+8192+128t scratch+768 tables+0+32p kv+0 kv+8192+64p
-               2: k3x1 token-units 4 arena+8192+128t kv+0 kv+8192 arena+16384+128t scratch+0 scratch+512 scratch+768 scratch+832
-               3: k4x4 k5x1 units 1 arena+16384+128t image+8000 scratch+0 arena+0+128t scratch+256
-               4: k6x4 k7x1 units 4 arena+0+128t image+8576 image+10880 scratch+0 scratch+512 arena+8192+256t scratch+768
-               5: k8x4 k9x1 units 1 arena+8192+256t image+11008 scratch+0 arena+0+128t scratch+256
+               1: k1x4 k2x1 units 8 arena+0+128t image+3264 image+7872 scratch+0 scratch+512 arena+8192+128t scratch+768 tables+0+32p kv+0 kv+8192
+               2: k3x1 token-units 2 of several tokens arena+8192+128t kv+0 kv+8192 arena+16384+128t scratch+0 scratch+256 scratch+320 scratch+384
+               3: k4x1 units 2 each 64 positions of one token arena+8192+128t kv+0 kv+8192 arena+24576 scratch+0
+               4: k5x1 units 4 of one token arena+24576 arena+16384+128t scratch+0 scratch+64
+               5: k6x4 k7x1 units 1 arena+16384+128t image+8000 scratch+0 arena+0+128t scratch+256
+               6: k8x4 k9x1 units 4 arena+0+128t image+8576 image+10880 scratch+0 scratch+512 arena+8192+256t scratch+768
+               7: k10x4 k11x1 units 1 arena+8192+256t image+11008 scratch+0 arena+0+128t scratch+256
             // end of layer 0
-               6: k1x4 k2x1 units 8 arena+0+128t image+3264 image+7872 scratch+0 scratch+512 arena+8192+128t scratch+768 tables+0+32p kv+16384 kv+24576+64p
-               7: k3x1 token-units 4 arena+8192+128t kv+16384 kv+24576 arena+16384+128t scratch+0 scratch+512 scratch+768 scratch+832
-               8: k4x4 k5x1 units 1 arena+16384+128t image+8000 scratch+0 arena+0+128t scratch+256
-               9: k6x4 k7x1 units 4 arena+0+128t image+8576 image+10880 scratch+0 scratch+512 arena+8192+256t scratch+768
-              10: k8x4 k9x1 units 1 arena+8192+256t image+11008 scratch+0 arena+0+128t scratch+256
+               8: k1x4 k2x1 units 8 arena+0+128t image+3264 image+7872 scratch+0 scratch+512 arena+8192+128t scratch+768 tables+0+32p kv+16384 kv+24576
+               9: k3x1 token-units 2 of several tokens arena+8192+128t kv+16384 kv+24576 arena+16384+128t scratch+0 scratch+256 scratch+320 scratch+384
+              10: k4x1 units 2 each 64 positions of one token arena+8192+128t kv+16384 kv+24576 arena+24576 scratch+0
+              11: k5x1 units 4 of one token arena+24576 arena+16384+128t scratch+0 scratch+64
+              12: k6x4 k7x1 units 1 arena+16384+128t image+8000 scratch+0 arena+0+128t scratch+256
+              13: k8x4 k9x1 units 4 arena+0+128t image+8576 image+10880 scratch+0 scratch+512 arena+8192+256t scratch+768
+              14: k10x4 k11x1 units 1 arena+8192+256t image+11008 scratch+0 arena+0+128t scratch+256
             // end of layer 1
           }
 
           head {
-               0: k10x4 k11x1 units 3 arena+0+128t image+0 image+12160 scratch+0 scratch+512 logits+0+384t
+               0: k12x4 k13x1 units 3 arena+0+128t image+0 image+12160 scratch+0 scratch+512 logits+0+384t
           }
         }
     "#]].assert_eq(&plan.to_string());
@@ -158,15 +164,17 @@ fn the_judge_notices_misplaced_values() {
     let graph = fused(&graphs::tiny());
     let good = plan(&graph, &options(70)).unwrap();
     assert_eq!(judge::judge(&graph, &good), Ok(()));
-    // embed; then of the first application: qkv, attention, output, gate and up, down.
-    for (step, operand) in [(0, 1), (1, 0), (2, 0), (2, 1), (2, 2), (2, 3), (3, 0), (4, 0), (5, 0)]
-    {
+    // embed; then of the first application: qkv, attention of several tokens, that of one by chunks
+    // and its merge, output, gate and up, down.
+    let attention =
+        [(2, 0), (2, 1), (2, 2), (2, 3), (3, 0), (3, 1), (3, 2), (3, 3), (4, 0), (4, 1)];
+    for (step, operand) in [(0, 1), (1, 0), (5, 0), (6, 0), (7, 0)].into_iter().chain(attention) {
         let mut bad = good.clone();
         bad.body[step].operands[operand].offset += 64;
         assert!(judge::judge(&graph, &bad).is_err(), "step {step}, operand {operand}");
     }
     let mut bad = good.clone();
-    bad.body[6].operands[1] = good.body[16].operands[1];
+    bad.body[8].operands[1] = good.body[22].operands[1];
     let error = judge::judge(&graph, &bad).unwrap_err();
     assert!(error.contains("weights"), "{error}");
 }
@@ -188,8 +196,8 @@ fn kernels_are_distinct() {
         assert!(again.is_none(), "{} is there twice", kernel.name);
     }
     // Of each product one kernel a tile: qkv in two formats, down in two; the blocks of a kind
-    // share them.
-    assert_eq!(kernels.len(), 2 + 2 * (2 + 1 + 1 + 2 + 1));
+    // share them. Attention has three.
+    assert_eq!(kernels.len(), 1 + 3 + 2 * (2 + 1 + 1 + 2 + 1));
 }
 
 /// Models that differ in an epsilon alone need kernels of their own.

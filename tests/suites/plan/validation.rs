@@ -3,7 +3,9 @@
 use deepthin_compiler::interp::kernel_code::interpreted;
 use deepthin_compiler::pipeline::{self, Lowered};
 use deepthin_compiler::plan::PlanOptions;
-use deepthin_runtime::program::{Base, InvalidProgram, Operand, Program, Quotient, ScalarSource};
+use deepthin_runtime::program::{
+    Base, InvalidProgram, Operand, Program, Quotient, ScalarSource, Split,
+};
 use deepthin_tests::cases::cases;
 use deepthin_tests::{graphs, models};
 use proptest::prelude::*;
@@ -34,10 +36,11 @@ proptest! {
     }
 }
 
-/// Steps of the body: embed, then five of each application.
+/// Steps of the body: embed, then seven of each application.
 const QKV: usize = 1;
 const ATTENTION: usize = 2;
-const OUTPUT: usize = 3;
+const CHUNKS: usize = 3;
+const OUTPUT: usize = 5;
 
 /// The operand of a step in a region; `nth` counts those in it.
 fn operand(program: &mut Program, step: usize, base: Base, nth: usize) -> &mut Operand {
@@ -54,7 +57,7 @@ const DAMAGES: &[Damage] = &[
     (|p| operand(p, QKV, Base::Kv, 0).offset = p.regions.kv, "of Kv"),
     (|p| operand(p, QKV, Base::Scratch, 0).offset += p.regions.scratch, "of Scratch"),
     (|p| operand(p, QKV, Base::Arena, 0).token_stride *= 1000, "of Arena"),
-    (|p| operand(p, QKV, Base::Kv, 1).position_stride *= 1000, "of Kv"),
+    (|p| operand(p, QKV, Base::Tables, 0).position_stride *= 1000, "of Tables"),
     (|p| operand(p, QKV, Base::Kv, 0).offset = u64::MAX - 3, "address overflows"),
     (|p| operand(p, QKV, Base::Arena, 0).token_stride = u64::MAX / 2, "address overflows"),
     (|p| operand(p, QKV, Base::Arena, 0).offset += 2, "not aligned to 4 bytes"),
@@ -73,18 +76,21 @@ const DAMAGES: &[Damage] = &[
         |p| p.body[ATTENTION].variants[0].scalars[3] = ScalarSource::Position(Quotient::identity()),
         "scalar `chunks`: 0..=69 passes 1..=2",
     ),
+    (|p| p.body[CHUNKS].split = Split::ChunkUnits { count: 2, positions: 32 }, "`chunk_heads`"),
+    (|p| p.body[CHUNKS].split = Split::ChunkUnits { count: 2, positions: 0 }, "are positive"),
+    (|p| operand(p, CHUNKS, Base::Arena, 1).offset += 64, "of Arena"),
     (
         |p| p.body[0].variants[0].scalars[2] = ScalarSource::TokenId(Quotient::identity()),
         "scalar `panel`: 0..=95 passes 0..=2",
     ),
     (
         |p| p.body[QKV].variants[0].scalars[2] = ScalarSource::Position(Quotient::identity()),
-        "scalar `block0`: 0..=66 passes 0..=7",
+        "scalar `chunk0`: 0..=66 passes 0..=1",
     ),
     (|p| p.body[0].variants[0].scalars[4] = ScalarSource::TokenId(Quotient::identity()), "`lane`"),
     (|p| p.vocab += 1, "scalar `panel`: 0..=3 passes 0..=2"),
     (|p| p.context = 129, "of Tables"),
-    (|p| p.chunk = 65, "of Arena"),
+    (|p| p.chunk = 1000, "of Arena"),
     (|p| p.head_tile = 5, "of Logits"),
     (|p| p.regions.scratch -= 1, "of Scratch"),
     (|p| p.regions.logits -= 1, "of Logits"),

@@ -116,6 +116,8 @@ fn every_format_is_met_in_every_kind_of_kernel() {
             match &kernel.spec {
                 Spec::Embed(embed) => see_format(&mut seen, "embed", embed.format),
                 Spec::Attention(attention) => seen.see(format!("attention {}", attention.kv)),
+                Spec::AttentionChunks(chunks) => seen.see(format!("chunks {}", chunks.kv)),
+                Spec::AttentionMerge(_) => seen.see("merge"),
                 Spec::Linear(linear) => {
                     if let Some((_, cache)) = linear.epilogue.appends() {
                         seen.see(format!("append {}", cache.kv));
@@ -155,7 +157,8 @@ fn every_format_is_met_in_every_kind_of_kernel() {
     seen.assert_at_least(1, all.chain(kinds.map(|kind| format!("{kind} of our own"))));
     seen.assert_at_least(4, Format::ALL.map(|format| format!("any {format}")));
     seen.assert_at_least(10, ["1 segments", "2 segments", "3 segments"]);
-    let caches = ["attention", "append"]
+    seen.assert_at_least(20, ["merge"]);
+    let caches = ["attention", "chunks", "append"]
         .into_iter()
         .flat_map(|kind| KvFormat::ALL.map(|format| format!("{kind} {format}")));
     seen.assert_at_least(20, caches);

@@ -97,19 +97,37 @@ pub fn code(scale: f64) -> f64 {
 /// truth, over the sum of `abs(v_j)` by their true weights. It is a bound where it is small against
 /// 1.
 pub fn attention(query: &[f64], keys: &[Vec<f64>], kv: KvFormat) -> f64 {
+    let range = range(&scores(query, keys));
+    // What a weight passes before it meets its value.
+    let scaled = match kv {
+        KvFormat::F32 | KvFormat::F16 => 0,
+        KvFormat::Q8 => 1,
+    };
+    let chunks = keys.len().div_ceil(CHUNK);
+    let weight_error = 2.0 * score(query, keys, kv) + 2.0 * U * range + gamma(3 * (chunks + 1));
+    2.0 * weight_error + gamma(CHUNK + 8 + scaled + 6 * chunks)
+}
+
+/// A score of any of these keys, as stored.
+pub fn score(query: &[f64], keys: &[Vec<f64>], kv: KvFormat) -> f64 {
     let magnitude = |key: &Vec<f64>| -> f64 {
         query.iter().zip(key).map(|(q, k)| (q * k).abs()).sum::<f64>() / (query.len() as f64).sqrt()
     };
-    let scores = scores(query, keys);
-    let most = scores.iter().copied().fold(f64::MIN, f64::max);
-    let least = scores.iter().copied().fold(f64::MAX, f64::min);
-    // The chain of a score, and what a weight passes before it meets its value.
-    let (chain, scaled) = match kv {
-        KvFormat::F32 | KvFormat::F16 => (query.len(), 0),
-        KvFormat::Q8 => (query.len().min(32) + (query.len() / 2).div_ceil(16), 1),
+    let chain = match kv {
+        KvFormat::F32 | KvFormat::F16 => query.len(),
+        KvFormat::Q8 => query.len().min(32) + (query.len() / 2).div_ceil(16),
     };
-    let score_error = keys.iter().map(magnitude).fold(0.0, f64::max) * gamma(chain + 2);
-    let chunks = keys.len().div_ceil(CHUNK);
-    let weight_error = 2.0 * score_error + 2.0 * U * (most - least) + gamma(3 * (chunks + 1));
-    2.0 * weight_error + gamma(CHUNK + 8 + scaled + 6 * chunks)
+    keys.iter().map(magnitude).fold(0.0, f64::max) * gamma(chain + 2)
+}
+
+/// The relative bound of sums over chunks that are merged, of these greatest scores: how far a sum
+/// may be from the truth, over the sum of the magnitudes by their true weights.
+pub fn merge(maxima: &[f64]) -> f64 {
+    2.0 * U * range(maxima) + gamma(6 * maxima.len())
+}
+
+/// The distance of the greatest number from the least.
+fn range(numbers: &[f64]) -> f64 {
+    let most = numbers.iter().copied().fold(f64::MIN, f64::max);
+    most - numbers.iter().copied().fold(f64::MAX, f64::min)
 }

@@ -3,7 +3,7 @@
 use super::blocks::Block;
 use super::stage::Plane;
 use super::{Attention, CHUNK};
-use crate::lower::KEY_BLOCK;
+use crate::lower::cache::{SCALE_BYTES, SCALE_ROW_BYTES};
 use crate::numerics::attention_scale;
 use crate::pack::layout::TILE;
 use crate::vir::{
@@ -37,7 +37,6 @@ impl Attention {
     pub(super) fn scores(&self, b: &mut Builder, block: &Block, chunk: IndexId) {
         let lanes = b.lanes();
         let chains = Self::chains(b, block).min(CHUNK / lanes);
-        debug_assert!((chains * lanes).is_multiple_of(KEY_BLOCK), "passes are of whole blocks");
         let head_dim = self.cache.head_dim;
         let positions = i64::from(chains * lanes);
         b.repeat(CHUNK / (chains * lanes), |b, pass| {
@@ -105,7 +104,7 @@ impl Products<'_> {
     /// `sum = fma(key[d], q[d], sum)` over some dims in ascending order.
     fn over_dims(&self, b: &mut Builder, dims: Dims, init: &[ValueId]) -> Vec<ValueId> {
         let Attention { q, .. } = *self.attention;
-        let line = i64::from(KEY_BLOCK * self.keys.kv.element_bytes());
+        let row = i64::from(CHUNK * self.keys.kv.element_bytes());
         let along = |at: Affine, dim: IndexId, bytes: i64| match dims.group {
             Some((group, each)) => at.plus(group, i64::from(each) * bytes).plus(dim, bytes),
             None => at.plus(dim, bytes),
@@ -118,8 +117,8 @@ impl Products<'_> {
             let queries: Vec<ValueId> = (0..self.block.heads).map(query).collect();
             let mut next = sums.to_vec();
             for v in 0..self.chains {
-                let at = self.place(b, v).offset(i64::from(dims.first) * line);
-                let key = self.keys.read(b, along(at, dim, line), b.lanes());
+                let at = self.place(b, v).offset(i64::from(dims.first) * row);
+                let key = self.keys.read(b, along(at, dim, row), b.lanes());
                 for (query, sums) in queries.iter().zip(next.chunks_mut(self.chains as usize)) {
                     let sum = &mut sums[v as usize];
                     *sum = b.fma(key, *query, *sum);
@@ -131,16 +130,9 @@ impl Products<'_> {
 
     /// Byte offset of dim 0 of a chain's positions.
     fn place(&self, b: &Builder, chain: u32) -> Affine {
-        let lanes = b.lanes();
-        let bytes = self.keys.kv.element_bytes();
-        let block_bytes = i64::from(self.attention.cache.head_dim * KEY_BLOCK * bytes);
-        let position = chain * lanes;
-        let (block, lane) = (position / KEY_BLOCK, position % KEY_BLOCK);
-        self.keys
-            .origin
-            .clone()
-            .offset(i64::from(block) * block_bytes + i64::from(lane * bytes))
-            .plus(self.pass, i64::from(self.chains * lanes / KEY_BLOCK) * block_bytes)
+        let vector = i64::from(b.lanes() * self.keys.kv.element_bytes());
+        let origin = self.keys.origin.clone().offset(i64::from(chain) * vector);
+        origin.plus(self.pass, i64::from(self.chains) * vector)
     }
 
     /// `sum = fma(product, scale, sum)` with the scales of a group.
@@ -153,16 +145,15 @@ impl Products<'_> {
         sums: &[ValueId],
     ) -> Vec<ValueId> {
         let (lanes, cache) = (b.lanes(), self.attention.cache);
-        let row = i64::try_from(cache.scale_row_bytes()).unwrap_or(i64::MAX);
         let number = dims.first / PAIRS;
         let mut next = sums.to_vec();
         for v in 0..self.chains {
-            let mut at = Affine::constant(i64::from(number) * row + i64::from(v * lanes) * 2)
-                .plus(self.block.kv, i64::from(cache.key_groups()) * row)
-                .plus(self.chunk, i64::from(CHUNK) * 2)
-                .plus(self.pass, i64::from(self.chains * lanes) * 2);
+            let mut at = cache
+                .scales_at(self.block.kv, self.chunk, cache.key_groups())
+                .offset(i64::from(number * SCALE_ROW_BYTES + v * lanes * SCALE_BYTES))
+                .plus(self.pass, i64::from(self.chains * lanes * SCALE_BYTES));
             if let Some((group, _)) = dims.group {
-                at = at.plus(group, row);
+                at = at.plus(group, SCALE_ROW_BYTES.into());
             }
             let scale = load_scale(b, scales, at);
             for head in 0..self.block.heads {

@@ -3,7 +3,6 @@
 
 use super::{Attention, CHUNK};
 use crate::format::KvFormat;
-use crate::lower::KEY_BLOCK;
 use crate::lower::cache::element;
 use crate::vir::{Affine, Bound, BufferId, Builder, Elem, IndexId, UnaryOp, ValueId};
 
@@ -45,7 +44,7 @@ impl Plane {
 }
 
 impl Attention {
-    /// Keys of a chunk, `[4][head_dim][16]`.
+    /// Keys of a chunk, `[head_dim][64]`.
     pub(super) fn key_plane(&self, kv: IndexId, chunk: IndexId) -> Plane {
         self.staged.map_or_else(|| self.cached_keys(kv, chunk), staged)
     }
@@ -60,19 +59,12 @@ impl Attention {
 
     /// A KV head's keys of a chunk in the cache; they lie one behind the other.
     fn cached_keys(&self, kv: IndexId, chunk: IndexId) -> Plane {
-        let blocks = i64::from(CHUNK / KEY_BLOCK);
-        let head = i64::try_from(self.cache.key_head_bytes()).unwrap_or(i64::MAX);
-        let origin =
-            Affine::index(kv, head).plus(chunk, blocks * i64::from(self.cache.key_block_bytes()));
-        Plane { buffer: self.keys, kv: self.cache.kv, origin }
+        Plane { buffer: self.keys, kv: self.cache.kv, origin: self.cache.keys_at(kv, chunk) }
     }
 
-    /// A KV head's values of a chunk in the cache.
+    /// A KV head's values of a chunk in the cache; they lie one behind the other.
     fn cached_values(&self, kv: IndexId, chunk: IndexId) -> Plane {
-        let head = i64::from(self.cache.head_dim * self.cache.kv.element_bytes());
-        let origin = Affine::index(kv, head)
-            .plus(chunk, i64::from(CHUNK) * i64::from(self.cache.value_row_bytes()));
-        Plane { buffer: self.values, kv: self.cache.kv, origin }
+        Plane { buffer: self.values, kv: self.cache.kv, origin: self.cache.values_at(kv, chunk) }
     }
 
     /// Brings a chunk's keys to f32, those of invisible positions too: whatever they are, their

@@ -1,8 +1,9 @@
-//! The sum of a chunk's values by their weights, merged into the running sums.
+//! The sum of a chunk's values by their weights.
 
 use super::blocks::Block;
 use super::scores::load_scale;
-use super::{Attention, CHUNK, Scales};
+use super::{Attention, CHUNK, Keep, Place, Scales};
+use crate::lower::cache::{SCALE_BYTES, SCALE_ROW_BYTES};
 use crate::pack::layout::PANEL;
 use crate::vir::{Affine, Bound, Builder, Elem, IndexId, ValueId};
 
@@ -10,9 +11,9 @@ use crate::vir::{Affine, Bound, Builder, Elem, IndexId, ValueId};
 const CHANNELS: u32 = PANEL;
 
 impl Attention {
-    /// `sums = o * new_factor + sums * old_factor` with `o[d] = Σ_j weight_j * value_j[d]`, of each
-    /// head.
-    pub(super) fn weighted_values(&self, b: &mut Builder, block: &Block, chunk: IndexId) {
+    /// `o[d] = Σ_j weight_j * value_j[d]` of each head.
+    pub(super) fn weighted_values(&self, b: &mut Builder, at: &Place<'_>, keep: &impl Keep) {
+        let &Place { block, chunk } = at;
         if let Some(scales) = self.scales {
             for head in 0..block.heads {
                 self.scale_weights(b, block, head, chunk, scales);
@@ -20,15 +21,10 @@ impl Attention {
         }
         let starts: Vec<u32> = (0..self.cache.head_dim).step_by(b.lanes() as usize).collect();
         for starts in starts.chunks(Self::chains(b, block) as usize) {
-            let outs = self.weighted_part(b, block, chunk, starts);
-            for (head, outs) in (0..).zip(outs.chunks(starts.len())) {
-                let [old_factor, new_factor] = self.factors_of(b, block, head);
-                for (start, out) in starts.iter().zip(outs) {
-                    let at = self.sum(block, head, *start);
-                    let sum = b.load(Elem::F32, self.sums, at.clone());
-                    let old = b.fmul(sum, old_factor);
-                    let merged = b.fma(*out, new_factor, old);
-                    b.store(merged, Elem::F32, self.sums, at);
+            let sums = self.weighted_part(b, block, chunk, starts);
+            for (head, sums) in (0..).zip(sums.chunks(starts.len())) {
+                for (start, sum) in starts.iter().zip(sums) {
+                    keep.values(b, at, head, *start, *sum);
                 }
             }
         }
@@ -123,15 +119,15 @@ impl Attention {
     ) {
         let lanes = b.lanes();
         let groups = self.cache.value_groups();
-        let row = i64::try_from(self.cache.scale_row_bytes()).unwrap_or(i64::MAX);
         b.repeat(CHUNK / lanes, |b, v| {
             let at = Self::weight(block, head, 0).plus(v, i64::from(lanes) * 4);
             let weight = b.load(Elem::F32, self.weights, at);
             b.repeat(groups, |b, group| {
-                let at = Affine::index(block.kv, i64::from(groups) * row)
-                    .plus(group, row)
-                    .plus(chunk, i64::from(CHUNK) * 2)
-                    .plus(v, i64::from(lanes) * 2);
+                let at = self
+                    .cache
+                    .scales_at(block.kv, chunk, groups)
+                    .plus(group, SCALE_ROW_BYTES.into())
+                    .plus(v, i64::from(lanes * SCALE_BYTES));
                 let scale = load_scale(b, scales.values, at);
                 let scaled = b.fmul(weight, scale);
                 let at = Affine::constant(i64::from(head * groups) * i64::from(CHUNK) * 4)

@@ -1,15 +1,15 @@
-//! What goes to a KV slot, and attention to what is in it.
+//! What goes to a KV slot, and what is in it.
 
 use deepthin_compiler::fir::HeadShape;
 use deepthin_compiler::format::KvFormat;
-use deepthin_compiler::lower::{AttentionKernel, CacheLayout, Role, vector_bytes};
+use deepthin_compiler::lower::{CacheLayout, Role, vector_bytes};
 use deepthin_compiler::pack::layout::{PANEL, TILE};
 
 use super::super::{bounds, formulas};
 use super::Call;
 
 /// Contents of a KV slot, as bytes.
-struct Slot<'c> {
+pub(super) struct Slot<'c> {
     layout: CacheLayout,
     keys: &'c [u8],
     values: &'c [u8],
@@ -19,37 +19,41 @@ struct Slot<'c> {
 
 /// An element as it is stored: its code or number, and its group's scale or 1.
 #[derive(Clone, Copy)]
-struct Element {
+pub(super) struct Element {
     number: f64,
     scale: f64,
 }
 
 impl Element {
-    fn value(self) -> f64 {
+    pub(super) fn value(self) -> f64 {
         self.number * self.scale
     }
 }
 
 impl Slot<'_> {
     /// Element `d` of a head's key at a position.
-    fn key(&self, head: usize, position: usize, d: usize) -> Element {
+    pub(super) fn key(&self, head: usize, position: usize, d: usize) -> Element {
         let head_dim = self.layout.head_dim as usize;
-        let blocks = self.layout.positions() as usize / 16;
-        let row = (head * blocks + position / 16) * head_dim + d;
+        let (chunk, place) = self.part(head, position);
+        let row = chunk * head_dim + d;
         let half = (head_dim / 2).max(1);
-        let group = head * self.layout.key_groups() as usize + d % half / 16;
-        let scale = self.scale(self.key_scales, group, position);
-        Element { number: self.number(self.keys, row * 16 + position % 16), scale }
+        let group = chunk * self.layout.key_groups() as usize + d % half / 16;
+        let scale = self.scale(self.key_scales, group, place);
+        Element { number: self.number(self.keys, row * 64 + place), scale }
     }
 
-    /// Element `d` of a head's value at a position, counted from the first row at hand; `absolute`
-    /// is the position itself.
-    fn value(&self, head: usize, row: usize, absolute: usize, d: usize) -> Element {
+    /// Element `d` of a head's value at a position.
+    pub(super) fn value(&self, head: usize, position: usize, d: usize) -> Element {
         let head_dim = self.layout.head_dim as usize;
-        let elements = (self.layout.value_row_bytes() / self.layout.kv.element_bytes()) as usize;
-        let group = head * self.layout.value_groups() as usize + d / 32;
-        let scale = self.scale(self.value_scales, group, absolute);
-        Element { number: self.number(self.values, row * elements + head * head_dim + d), scale }
+        let (chunk, place) = self.part(head, position);
+        let group = chunk * self.layout.value_groups() as usize + d / 32;
+        let scale = self.scale(self.value_scales, group, place);
+        Element { number: self.number(self.values, (chunk * 64 + place) * head_dim + d), scale }
+    }
+
+    /// Which part of a buffer, of a head and chunk each, has a position, and its place there.
+    fn part(&self, head: usize, position: usize) -> (usize, usize) {
+        (position / 64 * self.layout.kv_heads as usize + head, position % 64)
     }
 
     fn number(&self, bytes: &[u8], element: usize) -> f64 {
@@ -68,23 +72,34 @@ impl Slot<'_> {
         }
     }
 
-    fn scale(&self, scales: &[u8], group: usize, position: usize) -> f64 {
+    fn scale(&self, scales: &[u8], group: usize, place: usize) -> f64 {
         if self.layout.kv != KvFormat::Q8 {
             return 1.0;
         }
-        let at = group * self.layout.positions() as usize + position;
+        let at = group * 64 + place;
         let scale = scales.as_chunks::<2>().0.get(at);
         scale.map_or(f64::NAN, |[low, high]| f32::from_le_bytes([0, 0, *low, *high]).into())
     }
 }
 
 impl Call<'_> {
+    /// The slot that is read.
+    pub(super) fn slot(&self, layout: CacheLayout) -> Slot<'_> {
+        Slot {
+            layout,
+            keys: self.bytes_before(Role::Keys),
+            values: self.bytes_before(Role::Values),
+            key_scales: self.bytes_before(Role::KeyScales),
+            value_scales: self.bytes_before(Role::ValueScales),
+        }
+    }
+
     /// The slot after an append.
     fn appended(&self, layout: CacheLayout) -> Slot<'_> {
         Slot {
             layout,
             keys: self.bytes_after(Role::Keys),
-            values: self.bytes_after(Role::ValueRows),
+            values: self.bytes_after(Role::Values),
             key_scales: self.bytes_after(Role::KeyScales),
             value_scales: self.bytes_after(Role::ValueScales),
         }
@@ -116,7 +131,7 @@ impl Call<'_> {
             let units_of_v = head_dim.div_ceil(panel);
             for head in 0..kv_heads {
                 let first = (heads + kv_heads) * units + head * units_of_v;
-                self.value(layout, (head, t, position), (first, y));
+                self.value(layout, (head, position), (first, y));
             }
         }
     }
@@ -217,7 +232,7 @@ impl Call<'_> {
     fn value(
         &mut self,
         layout: CacheLayout,
-        (head, row, position): (usize, usize, usize),
+        (head, position): (usize, usize),
         (first, y): (usize, &[f64]),
     ) {
         let (head_dim, panel) = (layout.head_dim as usize, PANEL as usize);
@@ -225,7 +240,7 @@ impl Call<'_> {
         let own: Vec<usize> = (0..head_dim).filter(|i| self.shares(first + i / panel)).collect();
         for i in own {
             let exact = number(i).unwrap_or(f64::NAN);
-            let element = self.appended(layout).value(head, row, position, i);
+            let element = self.appended(layout).value(head, position, i);
             let name = head * head_dim + i;
             match layout.kv {
                 KvFormat::F32 => self.see("value", name, element.value(), exact, 0.0),
@@ -249,42 +264,5 @@ impl Call<'_> {
         self.see(&step, name, element.scale, scale, bounds::scale(scale));
         let step = format!("code of a {what}");
         self.see(&step, name, element.value(), exact, bounds::code(element.scale));
-    }
-
-    pub(super) fn attention(&mut self, kernel: &AttentionKernel) {
-        let HeadShape { heads, kv_heads, head_dim } = kernel.shape;
-        let [heads, kv_heads, head_dim] = [heads, kv_heads, head_dim].map(|n| n as usize);
-        let (q, out) = (self.before(Role::Input), self.after(Role::Output));
-        let slot = Slot {
-            layout: kernel.cache(),
-            keys: self.bytes_before(Role::Keys),
-            values: self.bytes_before(Role::Values),
-            key_scales: self.bytes_before(Role::KeyScales),
-            value_scales: self.bytes_before(Role::ValueScales),
-        };
-        let positions = 0..=self.place.position as usize;
-        for head in self.share.0..self.share.1 {
-            let kv = head / (heads / kv_heads.max(1)).max(1);
-            let key = |p: usize| (0..head_dim).map(|d| slot.key(kv, p, d).value()).collect();
-            let value = |p: usize| (0..head_dim).map(|d| slot.value(kv, p, p, d).value()).collect();
-            let keys: Vec<Vec<f64>> = positions.clone().map(key).collect();
-            let values: Vec<Vec<f64>> = positions.clone().map(value).collect();
-            let query = q.get(head * head_dim..).unwrap_or_default();
-            let query = query.get(..head_dim).unwrap_or(query);
-            let relative = bounds::attention(query, &keys, kernel.kv);
-            if relative > 0.1 {
-                continue; // first order in the errors, it is no bound any more
-            }
-            let weights = formulas::softmax(&formulas::scores(query, &keys));
-            let exact = formulas::weighted(&weights, &values, head_dim);
-            let sizes: Vec<Vec<f64>> =
-                values.iter().map(|v| v.iter().copied().map(f64::abs).collect()).collect();
-            let scale = formulas::weighted(&weights, &sizes, head_dim);
-            for (d, (exact, scale)) in exact.into_iter().zip(scale).enumerate() {
-                let element = head * head_dim + d;
-                let found = out.get(element).copied().unwrap_or(f64::NAN);
-                self.see("attention", element, found, exact, relative * scale + 1e-36);
-            }
-        }
     }
 }

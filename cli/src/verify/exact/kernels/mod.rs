@@ -11,6 +11,7 @@ use deepthin_compiler::lower::{
 use deepthin_compiler::pack::layout::{Layout, PANEL, TILE};
 use deepthin_compiler::plan::Spec;
 
+mod attention;
 mod cached;
 
 use super::packed::{self, Weight};
@@ -54,6 +55,8 @@ pub fn distance(
             Spec::Embed(kernel) => call.embed(kernel),
             Spec::Linear(kernel) => call.linear(kernel),
             Spec::Attention(kernel) => call.attention(kernel),
+            Spec::AttentionChunks(kernel) => call.attention_chunks(kernel),
+            Spec::AttentionMerge(kernel) => call.attention_merge(kernel),
         }
     }
     call.worst
