@@ -26,6 +26,7 @@
 pub mod abi;
 pub mod digest;
 pub mod gguf;
+mod logits;
 pub mod mapping;
 pub mod memory;
 pub mod program;

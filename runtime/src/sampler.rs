@@ -9,6 +9,8 @@
 //! ordered by id, probabilities are f64 by a pure-Rust `exp` and added in one order, and the
 //! random numbers are `SplitMix64`'s.
 
+use crate::logits::{among_highest, first_non_finite, highest, rank};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 /// How the next token is chosen.
@@ -100,11 +102,8 @@ struct Candidate {
 
 impl Candidate {
     /// Orders the higher logit first, and of equal logits (-0 is 0) the lower id.
-    fn key(&self) -> u64 {
-        let bits = (self.logit + 0.0).to_bits();
-        // Ascends with the logit: negative numbers' bits descend, and lie above positive ones.
-        let ascending = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
-        u64::from(!ascending) << 32 | u64::from(self.id)
+    fn key(&self) -> (Reverse<i32>, u32) {
+        (Reverse(rank(self.logit)), self.id)
     }
 }
 
@@ -115,6 +114,8 @@ pub struct Sampler {
     random: SplitMix64,
     /// The last tokens, the newest at the back.
     recent: VecDeque<u32>,
+    /// The logits at hand, where some were penalized.
+    penalized: Vec<f32>,
     candidates: Vec<Candidate>,
 }
 
@@ -123,7 +124,13 @@ impl Sampler {
     pub fn new(settings: SamplerSettings) -> Result<Sampler, SettingsError> {
         settings.check()?;
         let random = SplitMix64 { state: settings.seed };
-        Ok(Sampler { settings, random, recent: VecDeque::new(), candidates: Vec::new() })
+        Ok(Sampler {
+            settings,
+            random,
+            recent: VecDeque::new(),
+            penalized: Vec::new(),
+            candidates: Vec::new(),
+        })
     }
 
     /// Tells the repeat penalty of tokens that were not chosen here: the prompt's.
@@ -138,57 +145,58 @@ impl Sampler {
 
     /// The next token, by one logit for each token of the vocabulary.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, SampleError> {
-        self.fill(logits)?;
-        if self.settings.repeat_penalty != 1.0 {
-            self.penalize();
+        let count = u32::try_from(logits.len());
+        count.map_err(|_| SampleError::TooMany(logits.len()))?;
+        if let Some(at) = first_non_finite(logits) {
+            return Err(SampleError::NonFinite { id: id(at), value: logits[at] });
         }
-        let id = if self.settings.temperature == 0.0 {
-            let highest = self.candidates.iter().min_by_key(|candidate| candidate.key());
-            highest.ok_or(SampleError::Empty)?.id
+        let mut penalized = std::mem::take(&mut self.penalized);
+        let logits = if self.settings.repeat_penalty == 1.0 {
+            logits
         } else {
-            self.keep_top_k();
-            self.draw()?
+            penalized.clear();
+            penalized.extend_from_slice(logits);
+            self.penalize(&mut penalized);
+            &penalized
         };
+        let id = if self.settings.temperature == 0.0 {
+            highest(logits).map(id).ok_or(SampleError::Empty)
+        } else {
+            self.keep_top_k(logits);
+            self.draw()
+        };
+        self.penalized = penalized;
+        let id = id?;
         self.observe(&[id]);
         Ok(id)
     }
 
-    /// Takes the logits as candidates, in the order of their ids.
-    fn fill(&mut self, logits: &[f32]) -> Result<(), SampleError> {
-        u32::try_from(logits.len()).map_err(|_| SampleError::TooMany(logits.len()))?;
-        self.candidates.clear();
-        for (id, &value) in (0..).zip(logits) {
-            if !value.is_finite() {
-                return Err(SampleError::NonFinite { id, value });
-            }
-            self.candidates.push(Candidate { id, logit: value });
-        }
-        Ok(())
-    }
-
-    /// Lowers the logits of recent tokens, each once; candidates are still in the order of ids.
-    fn penalize(&mut self) {
+    /// Lowers the logits of recent tokens, each once.
+    fn penalize(&self, logits: &mut [f32]) {
         let penalty = self.settings.repeat_penalty;
         let mut recent: Vec<u32> = self.recent.iter().copied().collect();
         recent.sort_unstable();
         recent.dedup();
         for id in recent {
-            if let Some(candidate) = self.candidates.get_mut(id as usize) {
-                let logit = candidate.logit;
+            if let Some(slot) = logits.get_mut(id as usize) {
+                let logit = *slot;
                 let lowered = if logit > 0.0 { logit / penalty } else { logit * penalty };
-                candidate.logit = lowered.clamp(f32::MIN, f32::MAX);
+                *slot = lowered.clamp(f32::MIN, f32::MAX);
             }
         }
     }
 
-    /// Keeps the highest logits, in descending order.
-    fn keep_top_k(&mut self) {
-        let count = self.candidates.len();
+    /// Takes the highest logits as candidates, in descending order.
+    fn keep_top_k(&mut self, logits: &[f32]) {
+        let count = logits.len();
         let kept = match usize::try_from(self.settings.top_k) {
             Ok(k) if k > 0 => k.min(count),
             _ => count,
         };
-        if kept < count {
+        let found = among_highest(logits, kept);
+        self.candidates.clear();
+        self.candidates.extend(found.iter().map(|&at| Candidate { id: id(at), logit: logits[at] }));
+        if kept < self.candidates.len() {
             self.candidates.select_nth_unstable_by_key(kept, Candidate::key);
             self.candidates.truncate(kept);
         }
@@ -236,6 +244,11 @@ impl Sampler {
         let least = f64::from(self.settings.min_p);
         kept.min(weights.partition_point(|weight| *weight >= least)).max(1)
     }
+}
+
+/// The id of a logit, of which there are fewer than 2^32.
+fn id(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 /// The generator of Steele, Lea and Flood (2014): 64 bits of state, each of which is met once.

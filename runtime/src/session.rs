@@ -6,6 +6,7 @@
 //! threads or on how the tokens were cut.
 #![expect(unsafe_code, reason = "calls kernels with pointers that the validated program places")]
 
+use crate::logits::first_non_finite;
 use crate::memory::{OutOfMemory, Region};
 use crate::program::{Base, InvalidProgram, Operand, Program, ScalarSource, Split, Step, Variant};
 use crate::threads::{Pool, ThreadError, Worker};
@@ -323,7 +324,7 @@ impl Session {
                     place = (token - pass.first) as u64 * program.regions.logits_stride;
                     let logits =
                         self.memory.logits.floats(place, program.vocab).unwrap_or_default();
-                    if !logits.iter().all(|x| x.is_finite()) {
+                    if first_non_finite(logits).is_some() {
                         return Err(self.non_finite(pass, token));
                     }
                     visit(done + token, logits);
@@ -412,7 +413,7 @@ impl Session {
             self.walk(&program.body[start..end.max(start)], pass);
             start = end.max(start);
             let values = self.memory.arena.floats(place, elements).unwrap_or_default();
-            if !values.iter().all(|x| x.is_finite()) {
+            if first_non_finite(values).is_some() {
                 let origin = i.checked_sub(1).map_or(Origin::Embedding, Origin::Application);
                 return RunError::NonFinite { position, origin };
             }

@@ -174,6 +174,26 @@ fn text_waits_for_whole_characters() {
 }
 
 proptest! {
+    /// However many logits there are, a choice depends on the highest alone; equal ones are taken by
+    /// their ids.
+    #[test]
+    fn choices_of_a_large_vocabulary_are_those_of_its_highest(
+        levels in prop::collection::vec(-300..300_i16, 1..3000),
+        top_k in 1..60_u32,
+        seed in any::<u64>(),
+    ) {
+        let logits: Vec<f32> = levels.iter().map(|level| f32::from(*level) / 100.0).collect();
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+        prop_assert_eq!(choices(SamplerSettings::GREEDY, &logits, 1), [u32::try_from(order[0]).unwrap()]);
+        let mut lowered = vec![f32::MIN; logits.len()];
+        for at in order.into_iter().take(top_k as usize) {
+            lowered[at] = logits[at];
+        }
+        let settings = SamplerSettings { temperature: 1.0, top_k, seed, ..SamplerSettings::GREEDY };
+        prop_assert_eq!(choices(settings, &logits, 40), choices(settings, &lowered, 40));
+    }
+
     #[test]
     fn choices_are_among_the_top_k(
         logits in prop::collection::vec(-20.0_f32..20.0, 1..200),

@@ -3,16 +3,24 @@
 use super::Change::{To, With};
 use super::Entry;
 
+const LOGITS: &str = "runtime/src/logits.rs";
 const SAMPLER: &str = "runtime/src/sampler.rs";
 
 pub(super) const FAULTS: &[Entry] = &[
-    ("highest-id-of-equals", SAMPLER, "u64::from(self.id)", To("u64::from(u32::MAX - self.id)")),
     (
-        "negative-zero-below-zero",
+        "highest-id-of-equals",
         SAMPLER,
-        "(self.logit + 0.0).to_bits()",
-        To("self.logit.to_bits()"),
+        "(Reverse(rank(self.logit)), self.id)",
+        To("(Reverse(rank(self.logit)), u32::MAX - self.id)"),
     ),
+    ("last-of-the-highest-blocks", LOGITS, "greatest > best.1", To("greatest >= best.1")),
+    (
+        "half-as-many-blocks",
+        LOGITS,
+        "select_nth_unstable_by(last, ",
+        With("select_nth_unstable_by(if FAULT { last / 2 } else { last }, "),
+    ),
+    ("negative-zero-below-zero", LOGITS, "(logit + 0.0).to_bits()", To("logit.to_bits()")),
     (
         "penalty-raises-negative-logits",
         SAMPLER,

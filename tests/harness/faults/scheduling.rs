@@ -54,7 +54,7 @@ pub(super) const FAULTS: &[Entry] = &[
         "tokens.len() > (context",
         With("tokens.len() + usize::from(FAULT) > (context"),
     ),
-    ("non-finite-logits-pass", SESSION, "!logits.iter().all(|x| x.is_finite())", To("false")),
+    ("non-finite-logits-pass", SESSION, "first_non_finite(logits).is_some()", To("false")),
     (
         "logits-of-the-first-of-a-tile",
         SESSION,
