@@ -62,7 +62,7 @@ pub(super) fn contents(model: &Model, spec: &Spec, role: Role) -> String {
         (Role::Output, Spec::AttentionMerge(MergeKernel { heads, head_dim, .. })) => {
             format!("heads side by side: vector of {}", heads * head_dim)
         }
-        (Role::Partials(_), _) => "what is known of each chunk, see below".to_owned(),
+        (Role::Partials(_), _) => "what is known of each chunk".to_owned(),
         (Role::Keys, _) => "key cache of the layer".to_owned(),
         (Role::Values, _) => "value cache of the layer".to_owned(),
         (Role::KeyScales, _) => "scales of the layer's key cache".to_owned(),

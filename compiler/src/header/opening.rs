@@ -285,8 +285,9 @@ fn order(header: &Header<'_>) -> String {
     text.push_str(
         "
 The number behind `_t` is how many tokens a kernel takes at once: there are kernels for tiles of
-several tokens beside those for one. A layer is an application of a block; layers that share a
-block share its weights, never its caches.
+several tokens beside those for one. Of several tokens `attention` goes through all chunks, in the
+place of `attention_chunks` and `attention_merge`. A layer is an application of a block; layers
+that share a block share its weights, never its caches.
 ",
     );
     text

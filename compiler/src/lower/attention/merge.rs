@@ -5,9 +5,7 @@
 //! have lanes = channels.
 
 use super::partials::{Partials, State};
-use super::{
-    CHUNK, Lowered, NARROW_LANES, NARROW_SUMS, Parts, Role, WIDE_SUMS, chunks, vector_bytes,
-};
+use super::{CHUNK, Lowered, Parts, Role, chunks, most_sums, vector_bytes};
 use crate::lower::exp::exp;
 use crate::lower::padded_context;
 use crate::vir::{Affine, BinaryOp, Bound, BufferId, Builder, Elem, IndexId, ValueId};
@@ -78,19 +76,21 @@ pub fn lower_merge(name: &str, kernel: &MergeKernel) -> Lowered {
 }
 
 impl Merge {
-    fn over_chunks<const N: usize>(
+    /// A loop over all chunks, ascending.
+    fn over_chunks(
         &self,
         b: &mut Builder,
-        init: [ValueId; N],
-        body: impl FnOnce(&mut Builder, IndexId, [ValueId; N]) -> [ValueId; N],
-    ) -> [ValueId; N] {
-        b.for_range(Bound::Const(0), Bound::Scalar(self.chunks), init, body)
+        init: &[ValueId],
+        body: impl FnOnce(&mut Builder, IndexId, &[ValueId]) -> Vec<ValueId>,
+    ) -> Vec<ValueId> {
+        b.for_range_vec(Bound::Const(0), Bound::Scalar(self.chunks), init, body)
     }
 
     /// The factors of each merge, and the sums of all weights, of a vector of heads.
     fn factors(&self, b: &mut Builder, first: u32) {
         let (lowest, zero) = (b.f32(f32::NEG_INFINITY), b.f32(0.0));
-        let [_, total] = self.over_chunks(b, [lowest, zero], |b, chunk, [max, total]| {
+        let merged = self.over_chunks(b, &[lowest, zero], |b, chunk, merged| {
+            let (max, total) = (merged[0], merged[1]);
             let chunk_max = self.partials.state(b, chunk, State::Maximum, first);
             let chunk_total = self.partials.state(b, chunk, State::Total, first);
             let new_max = b.binary(BinaryOp::FMax, max, chunk_max);
@@ -102,9 +102,9 @@ impl Merge {
                 b.store(factor, Elem::F32, self.factors, factors_at(b, chunk, which));
             }
             let old_total = b.fmul(total, factors[0]);
-            [new_max, b.fma(chunk_total, factors[1], old_total)]
+            vec![new_max, b.fma(chunk_total, factors[1], old_total)]
         });
-        b.store(total, Elem::F32, self.totals, Affine::constant(0));
+        b.store(merged[1], Elem::F32, self.totals, Affine::constant(0));
     }
 
     /// The mean of the values by the weights of one of the vector's heads.
@@ -112,11 +112,9 @@ impl Merge {
         let (lanes, head_dim) = (b.lanes(), self.head_dim);
         let head = Affine::index(lane, 1).offset(first.into());
         let starts: Vec<u32> = (0..head_dim).step_by(lanes as usize).collect();
-        let together = if lanes <= NARROW_LANES { NARROW_SUMS } else { WIDE_SUMS };
-        for starts in starts.chunks(together as usize) {
+        for starts in starts.chunks(most_sums(lanes) as usize) {
             let init = vec![b.f32(0.0); starts.len()];
-            let (none, all) = (Bound::Const(0), Bound::Scalar(self.chunks));
-            let sums = b.for_range_vec(none, all, &init, |b, chunk, sums| {
+            let sums = self.over_chunks(b, &init, |b, chunk, sums| {
                 let [old_factor, new_factor] = [0, 1].map(|which| {
                     let at = factors_at(b, chunk, which).plus(lane, 4);
                     b.splat(Elem::F32, self.factors, at)

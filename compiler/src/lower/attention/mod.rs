@@ -60,9 +60,11 @@ impl AttentionKernel {
 
 /// Most lanes of a back end with sixteen registers; with more lanes there are 32.
 const NARROW_LANES: u32 = 8;
+
 /// Sums that a loop carries at once: half of the registers.
-const NARROW_SUMS: u32 = 8;
-const WIDE_SUMS: u32 = 16;
+const fn most_sums(lanes: u32) -> u32 {
+    if lanes <= NARROW_LANES { 8 } else { 16 }
+}
 
 /// What both ways through the chunks have in common.
 struct Attention {
@@ -192,8 +194,7 @@ impl Attention {
 
     /// Vectors of each of a block's heads that a loop sums at once.
     fn chains(b: &Builder, block: &Block) -> u32 {
-        let sums = if b.lanes() <= NARROW_LANES { NARROW_SUMS } else { WIDE_SUMS };
-        1 << (sums / block.heads).ilog2()
+        1 << (most_sums(b.lanes()) / block.heads).ilog2()
     }
 
     /// Byte offset of element `dim` of a head in the query.
