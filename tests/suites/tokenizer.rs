@@ -282,6 +282,10 @@ fn broken_merges_are_refused() {
         vocabulary.tokens[2] = "xx".to_owned();
         vocabulary.merges.push("x x".to_owned());
     });
+    let into_user_defined = changed(|vocabulary| {
+        vocabulary.tokens[3] = "Ġx".to_owned();
+        vocabulary.merges.push("Ġ x".to_owned());
+    });
     check_refused(
         &[
             ("no merges", bare("gpt2", "gpt-2").strings("tokenizer.ggml.tokens", &tokens)),
@@ -292,6 +296,7 @@ fn broken_merges_are_refused() {
             ("merge into an unknown token", with("a x")),
             ("the same merge twice", with("a b")),
             ("merge into a control token", into_control),
+            ("merge into a user-defined token of other bytes", into_user_defined),
         ],
         expect![[r#"
             no merges
@@ -318,8 +323,22 @@ fn broken_merges_are_refused() {
             merge into a control token
               `tokenizer.ggml.merges`[1] makes the control token "xx", expected a plain one
               fix: convert the model anew with current tools
+            merge into a user-defined token of other bytes
+              `tokenizer.ggml.merges`[1] makes the user-defined token "Ġx", which stands for its own text and not for the bytes that are joined; expected a plain one
+              fix: convert the model anew with current tools
         "#]],
     );
+}
+
+#[test]
+fn a_merge_may_make_a_user_defined_token_of_its_own_bytes() {
+    let writer = changed(|vocabulary| {
+        vocabulary.tokens[3] = "xx".to_owned();
+        vocabulary.merges.push("x x".to_owned());
+    });
+    let tokenizer = build(&writer).unwrap();
+    let ids = tokenizer.encode("xxa", false).unwrap();
+    assert_eq!((ids[0], tokenizer.decode(&ids, false).unwrap()), (3, b"xxa".to_vec()));
 }
 
 /// Merges one pair after the other, as the definition of byte pair encoding has it.

@@ -117,6 +117,18 @@ pub enum TokenizerError {
         /// The control token.
         token: String,
     },
+    /// A merge of bytes into a token that stands for other ones.
+    #[error(
+        "`tokenizer.ggml.merges`[{index}] makes the user-defined token {}, which stands for its \
+         own text and not for the bytes that are joined; expected a plain one",
+        Quoted(token)
+    )]
+    MergeUserDefined {
+        /// The merge.
+        index: usize,
+        /// The user-defined token.
+        token: String,
+    },
     /// The same pair twice.
     #[error(
         "`tokenizer.ggml.merges`[{second}] is {} again, expected it once (at {first})",
@@ -218,6 +230,7 @@ impl TokenizerError {
             | TokenizerError::MergeForm { .. }
             | TokenizerError::MergeToken { .. }
             | TokenizerError::MergeControl { .. }
+            | TokenizerError::MergeUserDefined { .. }
             | TokenizerError::DuplicateMerge { .. }
             | TokenizerError::ScoreCount { .. }
             | TokenizerError::Score { .. }

@@ -134,9 +134,9 @@ impl<'a> TokenIndex<'a> {
         }
     }
 
-    /// Whether plain text must not become this token.
-    pub(super) fn is_control(&self, id: u32) -> bool {
-        self.types.get(id as usize) == Some(&TokenType::Control)
+    /// What a token is for.
+    pub(super) fn kind(&self, id: u32) -> Option<TokenType> {
+        self.types.get(id as usize).copied()
     }
 
     /// How many tokens there are.

@@ -5,7 +5,7 @@
 //! the others, in ascending order, as the characters from U+0100 on. A space is `Ġ`.
 
 /// Whether a byte is written as the Latin-1 character of its own number.
-const fn is_itself(byte: u8) -> bool {
+const fn is_own_character(byte: u8) -> bool {
     matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff)
 }
 
@@ -17,7 +17,7 @@ const SHIFTED: [u8; 68] = {
     while byte < 256 {
         #[expect(clippy::cast_possible_truncation, reason = "the loop ends at 255")]
         let value = byte as u8;
-        if !is_itself(value) {
+        if !is_own_character(value) {
             shifted[count] = value;
             count += 1;
         }
@@ -30,7 +30,7 @@ const SHIFTED: [u8; 68] = {
 fn byte_of(character: char) -> Option<u8> {
     let code = u32::from(character);
     match u8::try_from(code) {
-        Ok(byte) => is_itself(byte).then_some(byte),
+        Ok(byte) => is_own_character(byte).then_some(byte),
         Err(_) => SHIFTED.get(usize::try_from(code - 256).ok()?).copied(),
     }
 }
@@ -51,6 +51,13 @@ pub(super) fn decode(text: &str, bytes: &mut Vec<u8>) {
             }
         }
     }
+}
+
+/// Whether a token's text, read in the alphabet, stands for itself.
+pub(super) fn is_itself(text: &str) -> bool {
+    let mut bytes = Vec::with_capacity(text.len());
+    decode(text, &mut bytes);
+    bytes == text.as_bytes()
 }
 
 /// The byte that a token's text stands for, where it is a single character of the alphabet.

@@ -1,9 +1,10 @@
 //! The table of merges of a vocabulary: which pairs of tokens join, in which order.
 
+use super::alphabet;
 use crate::gguf::Strings;
 use crate::tokenizer::error::TokenizerError;
 use crate::tokenizer::merger::Join;
-use crate::tokenizer::vocabulary::TokenIndex;
+use crate::tokenizer::vocabulary::{TokenIndex, TokenType};
 
 /// One entry of the table: the pair `left`, `right` becomes `result`.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +43,16 @@ impl Merges {
                     .ok_or_else(|| TokenizerError::MergeToken { index, token: text.to_owned() })
             };
             let (left, right, result) = (id(left)?, id(right)?, id(&joined)?);
-            if tokens.is_control(result) {
-                return Err(TokenizerError::MergeControl { index, token: joined });
+            match tokens.kind(result) {
+                Some(TokenType::Control) => {
+                    return Err(TokenizerError::MergeControl { index, token: joined });
+                }
+                // Its bytes are its text, while what is joined are the bytes that the text is
+                // written for: where these differ, one token would stand for two texts.
+                Some(TokenType::UserDefined) if !alphabet::is_itself(&joined) => {
+                    return Err(TokenizerError::MergeUserDefined { index, token: joined });
+                }
+                _ => {}
             }
             let rank = u32::try_from(index).map_err(|_| form())?;
             rows.push((left, Merge { right, rank, result }));
