@@ -3,7 +3,6 @@
 //! The scripts are of the shell, which stands for the interpreter.
 
 use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -240,9 +239,9 @@ fn what_cannot_be_compared_is_refused_at_once() {
     assert_fails(&setting.run(&["--peer-names", "a,a"]), 2, &["--peer-names: found a twice"]);
 }
 
-/// Starts a run of endless rounds and interrupts it when its script has been called twice: the first
-/// round is whole then.
-fn interrupted(script: &str) -> (Ended, Setting) {
+/// Starts a run of endless rounds and interrupts it when its script `is_called` for the second time:
+/// the first round is whole then.
+fn interrupted(script: &str, is_called: impl Fn(&Setting) -> bool) -> (Ended, Setting) {
     let setting = Setting::new(script);
     let words = ["-t", "1", "-p", "0", "-n", "2", "-r", "10000", "-o", "jsonl"];
     let mut child = deepthin()
@@ -252,7 +251,7 @@ fn interrupted(script: &str) -> (Ended, Setting) {
         .spawn()
         .unwrap();
     let start = Instant::now();
-    while setting.calls().len() < 2 {
+    while !is_called(&setting) {
         assert!(start.elapsed() < Duration::from_secs(60), "the script is not called");
         assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
         thread::sleep(Duration::from_millis(5));
@@ -263,7 +262,7 @@ fn interrupted(script: &str) -> (Ended, Setting) {
 
 #[test]
 fn ctrl_c_ends_between_repetitions_with_what_was_measured() {
-    let (ended, _) = interrupted(GOOD);
+    let (ended, _) = interrupted(GOOD, |setting| setting.calls().len() >= 2);
     assert_eq!((ended.code, ended.messages().as_str()), (Some(130), ""), "{ended:?}");
     let rows: Vec<Value> =
         ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -282,11 +281,11 @@ fn ctrl_c_does_not_wait_for_a_script() {
     let script = format!(
         "{GOOD}\n[ $(wc -l < \"$0.calls\") -lt 2 ] || {{ echo $$ > \"$0.pid\"; exec sleep 1000; }}\n"
     );
-    let (ended, setting) = interrupted(&script);
+    let pid = |setting: &Setting| {
+        fs::read_to_string(setting.folder.path("script.pid")).unwrap_or_default()
+    };
+    let (ended, setting) = interrupted(&script, |setting| pid(setting).ends_with('\n'));
     assert_eq!(ended.code, Some(130), "{ended:?}");
     assert_eq!(ended.stdout.lines().count(), 3, "{ended:?}");
-    let pid = setting.folder.path("script.pid");
-    if Path::new(&pid).exists() {
-        assert_gone(fs::read_to_string(pid).unwrap().trim());
-    }
+    assert_gone(pid(&setting).trim());
 }
