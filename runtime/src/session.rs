@@ -164,9 +164,10 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Tokens that this pass computes.
-    fn tokens(&self) -> usize {
-        self.end - self.first
+    /// Those of the steps that a pass of so many tokens takes.
+    fn steps<'s>(&self, steps: &'s [Step]) -> impl Iterator<Item = &'s Step> {
+        let tokens = self.end - self.first;
+        steps.iter().filter(move |step| step.passes.have(tokens))
     }
 }
 
@@ -360,7 +361,7 @@ impl Session {
     fn walk(&mut self, steps: &[Step], pass: Pass<'_>) {
         let (program, memory) = (&self.program, &self.memory);
         self.pool.run(&|worker: &Worker<'_>| {
-            for step in steps.iter().filter(|step| step.passes.have(pass.tokens())) {
+            for step in pass.steps(steps) {
                 run_step(program, memory, step, pass, worker);
                 worker.barrier();
             }
@@ -377,7 +378,7 @@ impl Session {
             let Some(own) = spans.get(worker.thread) else { return };
             let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
             worker.barrier(); // all are awake
-            for step in steps.iter().filter(|step| step.passes.have(pass.tokens())) {
+            for step in pass.steps(steps) {
                 let begin = Instant::now();
                 run_step(program, memory, step, pass, worker);
                 let computed = begin.elapsed();
@@ -394,8 +395,7 @@ impl Session {
             let kernels = of.clone().map(|[_, computed]| computed).collect();
             StepTime { whole: of.next().map_or(Duration::ZERO, |[whole, _]| whole), kernels }
         };
-        let ran = steps.iter().filter(|step| step.passes.have(pass.tokens())).count();
-        (0..ran).map(time).collect()
+        (0..spans.first().map_or(0, Vec::len)).map(time).collect()
     }
 
     /// Names the place where the computation of `token` first leaves the finite numbers: the

@@ -2,7 +2,7 @@
 //! does not see what no sum survives.
 
 use deepthin_compiler::format::KvFormat;
-use deepthin_compiler::lower::{CacheLayout, Role};
+use deepthin_compiler::lower::{CHUNK, CacheLayout, Role};
 use half::{bf16, f16};
 
 use super::choices::Choices;
@@ -61,16 +61,17 @@ pub fn hide(layout: CacheLayout, role: Role, position: u32, bytes: &mut [u8]) {
         _ => layout.kv.element_bytes() as usize,
     };
     let [kv_heads, dim] = [layout.kv_heads, layout.head_dim].map(|n| n.max(1) as usize);
+    let chunk = CHUNK as usize;
     // Elements of a head in a chunk, and the place there of the position of one of them.
     let (elements, place): (usize, &dyn Fn(usize) -> usize) = match role {
-        Role::Keys => (64 * dim, &|number| number % 64),
-        Role::Values => (64 * dim, &|number| number / dim),
-        Role::KeyScales => (64 * layout.key_groups() as usize, &|number| number % 64),
-        _ => (64 * layout.value_groups() as usize, &|number| number % 64),
+        Role::Keys => (chunk * dim, &|number| number % chunk),
+        Role::Values => (chunk * dim, &|number| number / dim),
+        Role::KeyScales => (chunk * layout.key_groups() as usize, &|number| number % chunk),
+        _ => (chunk * layout.value_groups() as usize, &|number| number % chunk),
     };
     for (number, element) in bytes.chunks_exact_mut(element).enumerate() {
-        let chunk = number / (kv_heads * elements).max(1);
-        if chunk * 64 + place(number % elements.max(1)) > position as usize {
+        let first = number / (kv_heads * elements).max(1) * chunk;
+        if first + place(number % elements.max(1)) > position as usize {
             element.fill(0xff);
         }
     }

@@ -243,7 +243,7 @@ impl Planned<'_> {
                 false
             }
             (Role::Output, Spec::Linear(k)) => k.epilogue == EpilogueKernel::Residual,
-            (Role::Partials(_), spec) => matches!(spec, Spec::AttentionMerge(_)),
+            (Role::Partials, spec) => matches!(spec, Spec::AttentionMerge(_)),
             (Role::Output, _) => false,
             (Role::Input | Role::Weights(_) | Role::Gain | Role::RopeTable, _)
             | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales, _) => true,

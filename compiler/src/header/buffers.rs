@@ -18,16 +18,15 @@ pub(super) fn usage(spec: &Spec, role: Role) -> &'static str {
             "in out"
         }
         (Role::Output, _)
-        | (Role::Partials(_), Spec::AttentionChunks(_))
+        | (Role::Partials, Spec::AttentionChunks(_))
         | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales, Spec::Linear(_)) => {
             "out"
         }
         (Role::Ahead(_), _) => "hint",
         (Role::Input | Role::Weights(_) | Role::Gain | Role::RopeTable, _)
-        | (
-            Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales | Role::Partials(_),
-            _,
-        ) => "in",
+        | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales | Role::Partials, _) => {
+            "in"
+        }
     }
 }
 
@@ -56,13 +55,12 @@ pub(super) fn contents(model: &Model, spec: &Spec, role: Role) -> String {
         (Role::Input, Spec::Attention(kernel) | Spec::AttentionChunks(kernel)) => {
             format!("rotated q: vector of {}", kernel.shape.heads * kernel.shape.head_dim)
         }
-        (Role::Output, Spec::Attention(AttentionKernel { shape, .. })) => {
-            format!("heads side by side: vector of {}", shape.heads * shape.head_dim)
-        }
-        (Role::Output, Spec::AttentionMerge(MergeKernel { heads, head_dim, .. })) => {
-            format!("heads side by side: vector of {}", heads * head_dim)
-        }
-        (Role::Partials(_), _) => "what is known of each chunk".to_owned(),
+        (
+            Role::Output,
+            Spec::Attention(AttentionKernel { shape: HeadShape { heads, head_dim, .. }, .. })
+            | Spec::AttentionMerge(MergeKernel { heads, head_dim, .. }),
+        ) => format!("heads side by side: vector of {}", heads * head_dim),
+        (Role::Partials, _) => "what is known of each chunk".to_owned(),
         (Role::Keys, _) => "key cache of the layer".to_owned(),
         (Role::Values, _) => "value cache of the layer".to_owned(),
         (Role::KeyScales, _) => "scales of the layer's key cache".to_owned(),

@@ -46,6 +46,14 @@ pub struct Lowered {
     pub scalars: Vec<ScalarSource>,
 }
 
+impl Lowered {
+    /// Bytes of the first buffer of a role, if the kernel has one.
+    pub fn bytes(&self, role: Role) -> Option<u32> {
+        let mut sizes = self.buffers.iter().zip(self.kernel.buffers.values());
+        sizes.find(|(found, _)| **found == role).map(|(_, buffer)| buffer.bytes)
+    }
+}
+
 /// What a buffer parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -72,8 +80,8 @@ pub enum Role {
     KeyScales,
     /// Scales of the application's values, where the cache is quantized.
     ValueScales,
-    /// What the threads found of a token's chunks of positions, of this many bytes.
-    Partials(u32),
+    /// What the threads found of a token's chunks of positions.
+    Partials,
 }
 
 /// Bytes of an activation vector: whole groups of 32 elements, so that panels store whole.
@@ -103,7 +111,7 @@ impl Parts {
             | Role::Values
             | Role::KeyScales
             | Role::ValueScales
-            | Role::Partials(_)
+            | Role::Partials
             | Role::Scratch(_) => Access::ReadWrite,
         };
         self.buffers.push(role);

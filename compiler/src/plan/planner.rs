@@ -171,7 +171,7 @@ impl<'a> Planner<'a> {
         let PlanOptions { lanes, context, .. } = *self.options;
         let HeadShape { heads, kv_heads: count, head_dim } = shape;
         let kernel = AttentionKernel { lanes, shape, context, kv };
-        let merge = MergeKernel { lanes, heads, head_dim, context };
+        let merge = MergeKernel { lanes, heads, head_dim, chunks: kernel.cache().chunks() };
         let by_chunk = Split::ChunkUnits { count, positions: CHUNK };
         let (several, one) = (Passes::SeveralTokens, Passes::OneToken);
         [
@@ -275,16 +275,11 @@ impl<'a> Planner<'a> {
             variants.push(Variant { tile: *tile, kernel, scalars });
         }
         // The first variant has the largest tile and so needs the most working memory.
-        let roles = variants
-            .first()
-            .map(|v| self.kernels.list[v.kernel].lowered.buffers.clone())
-            .unwrap_or_default();
+        let first = variants.first().map(|v| &self.kernels.list[v.kernel].lowered);
+        let roles = first.map(|lowered| lowered.buffers.clone()).unwrap_or_default();
+        let partials = first.and_then(|lowered| lowered.bytes(Role::Partials)).unwrap_or(0);
+        self.partials = self.partials.max(u64::from(partials));
         let mut scratch = 0;
-        for role in &roles {
-            if let Role::Partials(bytes) = role {
-                self.partials = self.partials.max(u64::from(*bytes));
-            }
-        }
         let operands =
             roles.iter().map(|role| self.operand(site, bound, *role, &mut scratch)).collect();
         self.regions.scratch = self.regions.scratch.max(scratch);
@@ -332,7 +327,7 @@ impl<'a> Planner<'a> {
             Role::Values => slot(cache().key_bytes()),
             Role::KeyScales => slot(cache().key_bytes() + cache().value_bytes()),
             Role::ValueScales => slot(cache().bytes() - cache().value_scale_bytes()),
-            Role::Partials(_) => Operand::fixed(Base::Arena, self.regions.arena),
+            Role::Partials => Operand::fixed(Base::Arena, self.regions.arena),
         }
     }
 }

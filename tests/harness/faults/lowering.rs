@@ -139,8 +139,8 @@ pub(super) const FAULTS: &[Entry] = &[
     (
         "heads-of-the-first-vector",
         MERGE,
-        "Affine::index(lane, 1).offset(first.into())",
-        To("{ let _ = first; Affine::index(lane, 1) }"),
+        "heads.first.clone().plus(lane, 1)",
+        To("Affine::index(lane, 1)"),
     ),
     (
         "block-weighed-by-its-first-head",

@@ -50,14 +50,13 @@ impl Attention {
     /// chunks.
     pub fn run(&self) -> Vec<f32> {
         let HeadShape { heads, kv_heads, head_dim } = self.shape;
-        let context = self.context;
         let output = self.checked(&self.kernel(lower_attention, kv_heads));
-        let units = kv_heads * self.layout().chunks();
-        let chunks = self.kernel(lower_attention_chunks, units);
-        let partials = chunks.bytes(|role, _| matches!(role, Role::Partials(_)));
+        let chunks = self.layout().chunks();
+        let by_chunk = self.kernel(lower_attention_chunks, kv_heads * chunks);
+        let partials = by_chunk.bytes(|role, _| *role == Role::Partials);
         let merged = everywhere(
-            |lanes| lower_merge("merge", &MergeKernel { lanes, heads, head_dim, context }),
-            |role| matches!(role, Role::Partials(_)).then(|| partials.to_vec()),
+            |lanes| lower_merge("merge", &MergeKernel { lanes, heads, head_dim, chunks }),
+            |role| (role == Role::Partials).then(|| partials.to_vec()),
             heads,
             &[self.chunks().into()],
         );

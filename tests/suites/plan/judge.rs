@@ -8,7 +8,7 @@
 use deepthin_compiler::fir::{Epilogue, Func, Graph, Op, ValueId, WeightId};
 use deepthin_compiler::lower::Role;
 use deepthin_compiler::pack::{Content, PackedTensor};
-use deepthin_compiler::plan::Plan;
+use deepthin_compiler::plan::{Plan, PlannedKernel, Spec};
 use deepthin_runtime::program::{Base, Operand, Step};
 
 /// Which step wrote a word last.
@@ -134,12 +134,12 @@ impl Judge<'_> {
 
     fn step(&mut self, site: &Site<'_>, writers: &mut [Option<usize>]) -> Result<(), String> {
         let Some(last) = site.step.variants.last() else { return Err("no variants".to_owned()) };
-        let lowered = &self.plan.kernels[last.kernel].lowered;
+        let PlannedKernel { spec, lowered, .. } = &self.plan.kernels[last.kernel];
         let sizes: Vec<u64> =
             lowered.kernel.buffers.values().map(|buffer| u64::from(buffer.bytes)).collect();
         let parameters = || lowered.buffers.iter().zip(&site.step.operands).zip(&sizes);
         for ((role, operand), bytes) in parameters() {
-            self.read(site, *role, operand, *bytes, writers)?;
+            self.read(site, spec, *role, operand, *bytes, writers)?;
         }
         self.scratch(site)?;
         for ((role, operand), bytes) in parameters() {
@@ -148,7 +148,7 @@ impl Judge<'_> {
                 Role::Output if operand.base != Base::Logits => {
                     return Err("logits lie elsewhere".to_owned());
                 }
-                Role::Partials(_) if !reads_partials(&lowered.buffers) => {
+                Role::Partials if matches!(spec, Spec::AttentionChunks(_)) => {
                     self.write(site, operand, *bytes)?;
                 }
                 _ => {
@@ -169,6 +169,7 @@ impl Judge<'_> {
     fn read(
         &self,
         site: &Site<'_>,
+        spec: &Spec,
         role: Role,
         operand: &Operand,
         bytes: u64,
@@ -220,23 +221,20 @@ impl Judge<'_> {
                 fits.then_some(()).ok_or_else(|| "asks for what is no line of weights".to_owned())
             }
             // Written by the step before; a token by itself has them once.
-            (Role::Partials(_), Op::Attention { .. }) if reads_partials(&self.roles(site)) => {
+            (Role::Partials, Op::Attention { .. }) if matches!(spec, Spec::AttentionMerge(_)) => {
                 let before = site.number.checked_sub(1);
                 self.value(operand, bytes / 4, before).map_err(|e| format!("{role:?} {e}"))
             }
-            (Role::Scratch(_) | Role::Output | Role::Partials(_), _)
+            (Role::Partials, Op::Attention { .. }) if matches!(spec, Spec::AttentionChunks(_)) => {
+                Ok(())
+            }
+            (Role::Scratch(_) | Role::Output, _)
             | (
                 Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales,
                 Op::Linear { epilogue: Epilogue::RopeAppend { .. }, .. },
             ) => Ok(()),
             (role, op) => Err(format!("{role:?} makes no sense in {}", op.name())),
         }
-    }
-
-    /// What the buffers of a step are.
-    fn roles(&self, site: &Site<'_>) -> Vec<Role> {
-        let last = site.step.variants.last();
-        last.map_or(Vec::new(), |last| self.plan.kernels[last.kernel].lowered.buffers.clone())
     }
 
     /// Word numbers of `bytes` bytes of an operand for each token of a chunk.
@@ -381,11 +379,6 @@ impl Judge<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether a kernel of attention has partial results for an input: it has no other.
-fn reads_partials(roles: &[Role]) -> bool {
-    !roles.contains(&Role::Input)
 }
 
 /// The stored block of a weight: none for those of the whole model.

@@ -12,6 +12,15 @@ pub(super) trait Keep {
     fn values(&self, b: &mut Builder, at: &Place<'_>, head: u32, start: u32, sum: ValueId);
 }
 
+/// What is kept of a head beside the sums of its weighted values: of one chunk, or of all so far.
+#[derive(Clone, Copy)]
+pub(super) enum State {
+    /// The greatest score.
+    Maximum,
+    /// The sum of the weights.
+    Total,
+}
+
 /// Some heads in a chunk.
 pub(super) struct Place<'a> {
     pub(super) block: &'a Block,

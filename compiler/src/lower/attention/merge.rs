@@ -4,10 +4,10 @@
 //! Running maxima, and with them the factors of each merge, have lanes = heads; the sums of values
 //! have lanes = channels.
 
-use super::partials::{Partials, State};
-use super::{CHUNK, Lowered, Parts, Role, chunks, most_sums, vector_bytes};
+use super::keep::State;
+use super::partials::Partials;
+use super::{Lowered, Parts, Role, chunks, most_sums, vector_bytes};
 use crate::lower::exp::exp;
-use crate::lower::padded_context;
 use crate::vir::{Affine, BinaryOp, Bound, BufferId, Builder, Elem, IndexId, ValueId};
 
 /// Sizes of a kernel that merges chunks.
@@ -19,8 +19,8 @@ pub struct MergeKernel {
     pub heads: u32,
     /// Elements of a head.
     pub head_dim: u32,
-    /// Positions of the cache.
-    pub context: u32,
+    /// Chunks that the cache has room for.
+    pub chunks: u32,
 }
 
 struct Merge {
@@ -35,47 +35,60 @@ struct Merge {
     chunks: IndexId,
 }
 
+/// A vector of query heads.
+struct Heads<'a> {
+    /// The number of the first.
+    first: &'a Affine,
+    /// How many there are.
+    count: u32,
+}
+
 /// Lowers the merge of a token's chunks. Units are query heads.
 pub fn lower_merge(name: &str, kernel: &MergeKernel) -> Lowered {
-    let MergeKernel { lanes, heads, head_dim, context } = *kernel;
+    let MergeKernel { lanes, heads, head_dim, chunks: most } = *kernel;
     let mut parts = Parts::new(name, lanes);
-    let (begin, end) = parts.range("heads", heads);
+    let share = parts.range("heads", heads);
     let vector = lanes * 4;
-    let most = padded_context(context) / CHUNK;
     let merge = Merge {
-        partials: Partials::new(&mut parts, heads, head_dim, context),
+        partials: Partials::new(&mut parts, heads, head_dim, most),
         head_dim,
         out: parts.buffer("out", Role::Output, vector_bytes(heads * head_dim)),
         factors: parts.scratch("factors", most * 2 * vector),
         totals: parts.scratch("totals", vector),
         chunks: chunks(&mut parts, most),
     };
-    for first in (0..heads).step_by(lanes as usize) {
-        let minus = i64::from(first);
-        let inside =
-            |scalar, minus, hi| Bound::Clamp { scalar, minus: Affine::constant(minus), lo: 0, hi };
-        let count = lanes.min(heads - first);
-        // Once where the thread has any of these heads: it begins before their end, and ends behind
-        // their begin.
-        let is_behind = inside(begin, minus + i64::from(count) - 1, 1);
-        parts.b.for_range(is_behind, inside(end, minus, 1), [], |b, _, []| {
-            merge.factors(b, first);
-            b.for_range(
-                inside(begin, minus, count),
-                inside(end, minus, count),
-                [],
-                |b, lane, []| {
-                    merge.head(b, first, lane);
-                    []
-                },
-            );
-            []
-        });
+    let whole = heads / lanes;
+    parts.b.repeat(whole, |b, number| {
+        let first = Affine::index(number, lanes.into());
+        merge.vector(b, share, &Heads { first: &first, count: lanes });
+    });
+    if heads > whole * lanes {
+        let first = Affine::constant((whole * lanes).into());
+        merge.vector(&mut parts.b, share, &Heads { first: &first, count: heads - whole * lanes });
     }
     parts.finish()
 }
 
 impl Merge {
+    /// The share's heads of a vector, if there are any.
+    fn vector(&self, b: &mut Builder, (begin, end): (IndexId, IndexId), heads: &Heads<'_>) {
+        let inside = |scalar, before: u32, hi| {
+            let minus = heads.first.clone().offset(before.into());
+            Bound::Clamp { scalar, minus, lo: 0, hi }
+        };
+        // Once where the share begins before the vector's end, and ends behind its begin.
+        let is_behind = inside(begin, heads.count - 1, 1);
+        b.for_range(is_behind, inside(end, 0, 1), [], |b, _, []| {
+            self.factors(b, heads);
+            let (from, to) = (inside(begin, 0, heads.count), inside(end, 0, heads.count));
+            b.for_range(from, to, [], |b, lane, []| {
+                self.head(b, heads, lane);
+                []
+            });
+            []
+        });
+    }
+
     /// A loop over all chunks, ascending.
     fn over_chunks(
         &self,
@@ -87,12 +100,12 @@ impl Merge {
     }
 
     /// The factors of each merge, and the sums of all weights, of a vector of heads.
-    fn factors(&self, b: &mut Builder, first: u32) {
+    fn factors(&self, b: &mut Builder, heads: &Heads<'_>) {
         let (lowest, zero) = (b.f32(f32::NEG_INFINITY), b.f32(0.0));
         let merged = self.over_chunks(b, &[lowest, zero], |b, chunk, merged| {
             let (max, total) = (merged[0], merged[1]);
-            let chunk_max = self.partials.state(b, chunk, State::Maximum, first);
-            let chunk_total = self.partials.state(b, chunk, State::Total, first);
+            let [chunk_max, chunk_total] = [State::Maximum, State::Total]
+                .map(|what| self.partials.state(b, chunk, what, heads.first, heads.count));
             let new_max = b.binary(BinaryOp::FMax, max, chunk_max);
             let factors = [max, chunk_max].map(|max| {
                 let distance = b.fsub(max, new_max);
@@ -108,9 +121,9 @@ impl Merge {
     }
 
     /// The mean of the values by the weights of one of the vector's heads.
-    fn head(&self, b: &mut Builder, first: u32, lane: IndexId) {
+    fn head(&self, b: &mut Builder, heads: &Heads<'_>, lane: IndexId) {
         let (lanes, head_dim) = (b.lanes(), self.head_dim);
-        let head = Affine::index(lane, 1).offset(first.into());
+        let head = heads.first.clone().plus(lane, 1);
         let starts: Vec<u32> = (0..head_dim).step_by(lanes as usize).collect();
         for starts in starts.chunks(most_sums(lanes) as usize) {
             let init = vec![b.f32(0.0); starts.len()];

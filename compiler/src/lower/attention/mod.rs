@@ -119,7 +119,7 @@ pub fn lower_attention_chunks(name: &str, kernel: &AttentionKernel) -> Lowered {
     let mut parts = Parts::new(name, kernel.lanes);
     let HeadShape { heads, kv_heads, head_dim } = kernel.shape;
     let (begin, end) = parts.range("chunk_heads", kernel.cache().chunks() * kv_heads);
-    let kept = |parts: &mut Parts| Partials::new(parts, heads, head_dim, kernel.context);
+    let kept = |parts: &mut Parts| Partials::new(parts, heads, head_dim, kernel.cache().chunks());
     let (a, partials) = Attention::new(&mut parts, kernel, kept);
     parts.b.for_range(Bound::Const(0), Bound::Scalar(a.chunks), [], |b, chunk, []| {
         let inside = |scalar| {

@@ -4,8 +4,8 @@
 //! sum of the weights, then the heads' sums of weighted values. The first two are rows of whole
 //! vectors of any number of lanes, the last are padded as activations are.
 
-use super::{CHUNK, Keep, Parts, Place, Role, vector_bytes};
-use crate::lower::padded_context;
+use super::keep::State;
+use super::{Keep, Parts, Place, Role, vector_bytes};
 use crate::vir::{Affine, BufferId, Builder, Elem, IndexId, ValueId};
 
 /// Most lanes there are.
@@ -18,34 +18,23 @@ pub(super) struct Partials {
     buffer: BufferId,
 }
 
-/// What is kept of a chunk and head beside the sums.
-#[derive(Clone, Copy)]
-pub(super) enum State {
-    /// The greatest score.
-    Maximum,
-    /// The sum of the weights.
-    Total,
-}
-
 impl Partials {
-    pub(super) fn new(parts: &mut Parts, heads: u32, head_dim: u32, context: u32) -> Self {
-        let chunks = padded_context(context) / CHUNK;
+    pub(super) fn new(parts: &mut Parts, heads: u32, head_dim: u32, chunks: u32) -> Self {
         let bytes = u64::from(chunks) * record_bytes(heads, head_dim);
-        // More than a kernel can address fails verification.
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        Partials { heads, head_dim, buffer: parts.buffer("partials", Role::Partials(bytes), bytes) }
+        Partials { heads, head_dim, buffer: parts.cache("partials", Role::Partials, bytes) }
     }
 
-    /// The greatest scores of a chunk, or the sums of its weights, of the heads from `first` on.
+    /// The greatest scores of a chunk, or the sums of its weights, of `count` heads from `first` on.
     pub(super) fn state(
         &self,
         b: &mut Builder,
         chunk: IndexId,
         what: State,
-        first: u32,
+        first: &Affine,
+        count: u32,
     ) -> ValueId {
-        let at = self.state_at(chunk, what, &Affine::constant(first.into()));
-        b.load_part(Elem::F32, self.buffer, at, b.lanes().min(self.heads - first))
+        let at = self.state_at(chunk, what, first);
+        b.load_part(Elem::F32, self.buffer, at, count)
     }
 
     /// The sums of a chunk's weighted values, of the channels of a head from `start` on.

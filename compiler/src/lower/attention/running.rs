@@ -2,6 +2,7 @@
 //! running sums of the weighted values of each head.
 
 use super::blocks::Block;
+use super::keep::State;
 use super::{Keep, Parts, Place, Role, vector_bytes};
 use crate::fir::HeadShape;
 use crate::lower::exp::exp;
@@ -18,15 +19,6 @@ pub(super) struct Running {
     /// For each head of the group what the sums so far are multiplied with at a merge, and what the
     /// chunk's own.
     factors: BufferId,
-}
-
-/// What is kept of a head from chunk to chunk, beside the sums.
-#[derive(Clone, Copy)]
-enum State {
-    /// Running maximum of the scores.
-    Maximum,
-    /// Running sum of the weights.
-    Total,
 }
 
 /// Bytes of the state of a head, and of its factors.

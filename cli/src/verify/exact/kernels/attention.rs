@@ -86,7 +86,7 @@ impl Call<'_> {
     /// What each chunk and KV head of the share gives.
     pub(super) fn attention_chunks(&mut self, kernel: &AttentionKernel) {
         let HeadShape { heads, kv_heads, head_dim } = kernel.shape;
-        let partials = Partials::new(self.partials(false), heads, head_dim);
+        let partials = Partials::new(self.after(Role::Partials), heads, head_dim);
         let end = self.place.position as usize + 1;
         for unit in self.share.0..self.share.1 {
             let (chunk, kv) = (unit / kv_heads as usize, unit % kv_heads as usize);
@@ -114,7 +114,7 @@ impl Call<'_> {
 
     /// The merge of all chunks for each head of the share.
     pub(super) fn attention_merge(&mut self, kernel: &MergeKernel) {
-        let partials = Partials::new(self.partials(true), kernel.heads, kernel.head_dim);
+        let partials = Partials::new(self.before(Role::Partials), kernel.heads, kernel.head_dim);
         let (head_dim, out) = (kernel.head_dim as usize, self.after(Role::Output));
         for head in self.share.0..self.share.1 {
             let chunks = 0..=(self.place.position / CHUNK) as usize;
@@ -143,14 +143,6 @@ impl Call<'_> {
                 self.see("merge", element, found, exact, bound);
             }
         }
-    }
-
-    /// The words of partial results before or after the call.
-    fn partials(&self, before: bool) -> Vec<f64> {
-        let roles = self.planned.roles();
-        let role = roles.iter().copied().find(|role| matches!(role, Role::Partials(_)));
-        let Some(role) = role else { return Vec::new() };
-        if before { self.before(role) } else { self.after(role) }
     }
 
     fn seen(
