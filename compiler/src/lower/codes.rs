@@ -93,6 +93,12 @@ fn half(b: &mut Builder, line: ValueId, half: u32) -> ValueId {
     b.binary(BinaryOp::IAnd, line, mask)
 }
 
+/// The high half of each byte of a line of 4-bit codes, sixteen times as large as the code.
+pub(super) fn highs_in_place(b: &mut Builder, line: ValueId) -> ValueId {
+    let mask = b.i32(0xf0f0_f0f0);
+    b.binary(BinaryOp::IAnd, line, mask)
+}
+
 /// The codes of a unit, ready to be read one by one.
 pub(super) struct Numbers {
     codes: Codes,

@@ -2,13 +2,16 @@
 //!
 //! A piece is a run of columns that share a scale on both sides. Its sum starts at minus the
 //! codes' bias times the sum of x's codes, so that dots take codes as they are stored.
+//!
+//! Codes of 4 bits that are the high halves of bytes can be taken where they lie, sixteen times as
+//! large, if they have sums of their own: a line is shifted no more, and the sum once for a piece.
 
 use super::codes::{self, Count, widened};
-use super::product::{Group, Product};
+use super::product::{Group, Product, RICH_IN_REGISTERS};
 use super::quantize::{Param, QuantizedRows};
-use crate::format::{Codes, Scale};
+use crate::format::{Bits, Codes, Scale};
 use crate::pack::layout::{BLOCK_COLUMNS, TILE};
-use crate::vir::{Affine, Bound, Builder, Elem, IndexId, ShiftOp, UnaryOp, ValueId};
+use crate::vir::{Affine, BinaryOp, Bound, Builder, Elem, IndexId, ShiftOp, UnaryOp, ValueId};
 use std::ops::Range;
 
 /// Where a piece lies.
@@ -26,6 +29,9 @@ struct Integer<'a> {
     codes: Codes,
     x: &'a QuantizedRows,
     group: &'a Group,
+    /// Whether the high halves of bytes have sums of their own. They take registers, and bytes
+    /// above 127, which only dot instructions multiply at once: such lanes come with both.
+    highs_apart: bool,
 }
 
 impl Product {
@@ -38,7 +44,9 @@ impl Product {
         group: &Group,
         init: &[ValueId],
     ) -> Vec<ValueId> {
-        let integer = Integer { product: self, codes, x, group };
+        let is_rich = b.lanes() == RICH_IN_REGISTERS && self.tokens == 1;
+        let highs_apart = is_rich && codes.bits == Bits::Four;
+        let integer = Integer { product: self, codes, x, group, highs_apart };
         let steps = Bound::Const(self.layout.steps());
         let pieces = self.layout.step_columns() / x.piece;
         b.for_range_vec(Bound::Const(0), steps, init, |b, step, sums| {
@@ -104,7 +112,8 @@ impl Integer<'_> {
         sums
     }
 
-    /// What the integer sums of some vectors start with, token by token.
+    /// What the integer sums of some vectors start with, token by token; behind them those of
+    /// high halves.
     fn starts(&self, b: &mut Builder, piece: Piece, vectors: &Range<usize>) -> Vec<ValueId> {
         let mut starts = Vec::new();
         for token in 0..self.tokens() {
@@ -117,6 +126,10 @@ impl Integer<'_> {
                 }
             };
             starts.extend(vectors.clone().map(|_| start));
+        }
+        if self.highs_apart {
+            let zero = b.i32(0);
+            starts.resize(2 * starts.len(), zero);
         }
         starts
     }
@@ -143,15 +156,20 @@ impl Integer<'_> {
             let lines: Vec<Vec<ValueId>> =
                 vectors.clone().map(|v| self.lines(b, piece, block, unit, v)).collect();
             for quad in 0..quads {
-                let bytes: Vec<ValueId> =
-                    lines.iter().map(|lines| codes::bytes(b, bits, lines, quad)).collect();
+                let is_apart = self.highs_apart && quad == 1;
+                let bytes = lines.iter().map(|lines| match is_apart {
+                    true => codes::highs_in_place(b, lines[0]),
+                    false => codes::bytes(b, bits, lines, quad),
+                });
+                let bytes: Vec<ValueId> = bytes.collect();
+                let first = if is_apart { dots.len() / 2 } else { 0 };
                 for token in 0..self.tokens() {
                     let k = (unit * quads + quad) * 4;
                     let at = self.x.code(token).sum(&self.piece_at(piece, self.x.piece));
                     let at = block.along(at, BLOCK_COLUMNS).offset(i64::from(k));
                     let x = b.splat(Elem::I32, self.x.codes, at);
                     for (v, &bytes) in bytes.iter().enumerate() {
-                        let dot = &mut dots[token as usize * vectors.len() + v];
+                        let dot = &mut dots[first + token as usize * vectors.len() + v];
                         *dot = b.dot4(bytes, x, *dot);
                     }
                 }
@@ -208,7 +226,13 @@ impl Integer<'_> {
             let scale = self.half(b, piece, row, layout.scale(row));
             let minimum = self.codes.minimum.then(|| self.half(b, piece, row, layout.minimum(row)));
             for (token, dx) in scales.iter().enumerate() {
-                let dot = b.unary(UnaryOp::I32ToF32, dots[token * vectors.len() + i]);
+                let mut dot = dots[token * vectors.len() + i];
+                if self.highs_apart {
+                    let high = dots[dots.len() / 2 + token * vectors.len() + i];
+                    let high = b.shift(ShiftOp::Sar, high, 4);
+                    dot = b.binary(BinaryOp::IAdd, dot, high);
+                }
+                let dot = b.unary(UnaryOp::I32ToF32, dot);
                 let scale = b.fmul(scale, *dx);
                 let sum = &mut sums[token * self.group.rows.len() + v];
                 *sum = b.fma(dot, scale, *sum);

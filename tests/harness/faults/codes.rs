@@ -57,6 +57,13 @@ pub(super) const FAULTS: &[Entry] = &[
     ("neighboring-bits-of-pairs", CODES, "0x3030_3030", To("0x7030_3030")),
     ("six-bit-sign-of-two-bytes", CODES, "0x2020_2020", To("0x0020_0020")),
     ("halves-with-a-neighboring-bit", CODES, "0x0f0f_0f0f", To("0x1f0f_0f0f")),
+    (
+        "highs-shifted-back-without-their-sign",
+        INTEGER,
+        "ShiftOp::Sar, high",
+        To("ShiftOp::Shr, high"),
+    ),
+    ("highs-start-with-the-bias", INTEGER, "let zero = b.i32(0);", To("let zero = starts[0];")),
     ("bias-halved", INTEGER, "bias.trailing_zeros()", To("bias.trailing_zeros() - 1")),
     (
         "product-of-codes-rounds-twice",
