@@ -53,6 +53,11 @@ pub(crate) fn among_highest(logits: &[f32], count: usize) -> Vec<usize> {
         }
         _ => i32::MIN,
     };
+    from_rank(logits, least)
+}
+
+/// The finite logits of this rank or more, ascending by place.
+pub(crate) fn from_rank(logits: &[f32], least: i32) -> Vec<usize> {
     let mut found = Vec::new();
     for (number, block) in logits.chunks(BLOCK).enumerate() {
         if greatest(block) >= least {

@@ -196,6 +196,29 @@ proptest! {
         prop_assert!(of_all.iter().map(|id| *id as usize).eq(named));
     }
 
+    /// What min-p drops changes nothing, however much it is.
+    #[test]
+    fn choices_are_those_among_what_min_p_keeps(
+        levels in prop::collection::vec(-300..300_i16, 1..3000),
+        temperature in prop_oneof![Just(1e-6_f32), 0.1_f32..100.0],
+        min_p in prop_oneof![Just(1.0_f32), Just(f32::MIN_POSITIVE), 0.0001_f32..1.0],
+        seed in any::<u64>(),
+    ) {
+        let logits: Vec<f32> = levels.iter().map(|level| f32::from(*level) / 100.0).collect();
+        let highest = logits.iter().copied().fold(f32::MIN, f32::max);
+        let weight = |logit: f32| {
+            ((f64::from(logit) - f64::from(highest)) / f64::from(temperature)).exp()
+        };
+        let is_kept = |at: &usize| weight(logits[*at]) >= f64::from(min_p);
+        let kept: Vec<usize> = (0..logits.len()).filter(is_kept).collect();
+        let alone: Vec<f32> = kept.iter().map(|at| logits[*at]).collect();
+        let settings = SamplerSettings { temperature, seed, ..PLAIN };
+        let of_kept = choices(settings, &alone, 50);
+        let of_all = choices(SamplerSettings { min_p, ..settings }, &logits, 50);
+        let named: Vec<usize> = of_kept.iter().map(|choice| kept[*choice as usize]).collect();
+        prop_assert!(of_all.iter().map(|id| *id as usize).eq(named));
+    }
+
     #[test]
     fn choices_are_among_the_top_k(
         logits in prop::collection::vec(-20.0_f32..20.0, 1..200),

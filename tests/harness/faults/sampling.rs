@@ -4,12 +4,13 @@ use super::Change::{To, With};
 use super::Entry;
 
 const LOGITS: &str = "runtime/src/logits.rs";
-const SAMPLER: &str = "runtime/src/sampler.rs";
+const DESCENDING: &str = "runtime/src/sampler/descending.rs";
+const SAMPLER: &str = "runtime/src/sampler/mod.rs";
 
 pub(super) const FAULTS: &[Entry] = &[
     (
         "highest-id-of-equals",
-        SAMPLER,
+        DESCENDING,
         "(Reverse(rank(self.logit)), self.id)",
         To("(Reverse(rank(self.logit)), u32::MAX - self.id)"),
     ),
@@ -34,9 +35,20 @@ pub(super) const FAULTS: &[Entry] = &[
         "self.recent.len() == SamplerSettings::REPEAT_WINDOW",
         To("false"),
     ),
-    ("one-more-of-top-k", SAMPLER, "k.min(count)", To("(k + 1).min(count)")),
-    ("one-less-of-top-p", SAMPLER, "|last| last + 1", To("|last: usize| last.max(1)")),
-    ("min-p-drops-its-bound", SAMPLER, "*weight >= least", To("*weight > least")),
+    ("one-more-of-top-k", SAMPLER, "truncate(kept)", To("truncate(kept + 1)")),
+    ("one-more-of-top-p", SAMPLER, "sum >= enough", To("sum - weight >= enough")),
+    (
+        "min-p-drops-its-bound",
+        SAMPLER,
+        "weight < f64::from(min_p)",
+        To("weight <= f64::from(min_p)"),
+    ),
+    (
+        "later-pieces-in-any-order",
+        DESCENDING,
+        "select_nth_unstable_by_key(count, ",
+        With("select_nth_unstable_by_key(if FAULT && self.sorted > 0 { 0 } else { count }, "),
+    ),
     (
         "temperature-upside-down",
         SAMPLER,
@@ -49,10 +61,11 @@ pub(super) const FAULTS: &[Entry] = &[
         "state: settings.seed }",
         With("state: if FAULT { settings.seed & 0xffff_ffff } else { settings.seed } }"),
     ),
+    ("the-draw-of-all-candidates", SAMPLER, "(0..kept)", To("(kept * 0..)")),
     (
-        "the-draw-of-all-candidates",
+        "floor-of-min-p-without-temperature",
         SAMPLER,
-        "weights.get(..kept).unwrap_or(&weights)",
-        To("{ let _ = kept; &weights[..] }"),
+        "f64::from(temperature) * distance",
+        To("{ let _ = temperature; distance }"),
     ),
 ];

@@ -6,11 +6,13 @@
 //! and one of the rest is drawn by its probability. Temperature 0 takes the highest logit.
 //!
 //! A choice is a function of logits, settings and seed alone, on every machine: equal logits are
-//! ordered by id, probabilities are f64 by a pure-Rust `exp` and added in one order, and the
-//! random numbers are `SplitMix64`'s.
+//! ordered by id, probabilities are f64 by a pure-Rust `exp` and added in one order (descending;
+//! those of the whole vocabulary by id), and the random numbers are `SplitMix64`'s.
 
-use crate::logits::{among_highest, first_non_finite, highest, rank};
-use std::cmp::Reverse;
+mod descending;
+
+use crate::logits::{among_highest, first_non_finite, from_rank, highest, rank};
+use descending::{Candidate, Descending};
 use std::collections::VecDeque;
 
 /// How the next token is chosen.
@@ -93,20 +95,6 @@ pub enum SampleError {
     },
 }
 
-/// A token that may be chosen.
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    id: u32,
-    logit: f32,
-}
-
-impl Candidate {
-    /// Orders the higher logit first, and of equal logits (-0 is 0) the lower id.
-    fn key(&self) -> (Reverse<i32>, u32) {
-        (Reverse(rank(self.logit)), self.id)
-    }
-}
-
 /// Chooses one token after the other.
 #[derive(Debug, Clone)]
 pub struct Sampler {
@@ -162,7 +150,7 @@ impl Sampler {
         let id = if self.settings.temperature == 0.0 {
             highest(logits).map(id).ok_or(SampleError::Empty)
         } else {
-            self.keep_top_k(logits);
+            self.keep(logits);
             self.draw()
         };
         self.penalized = penalized;
@@ -186,64 +174,85 @@ impl Sampler {
         }
     }
 
-    /// Takes the highest logits as candidates, in descending order.
-    fn keep_top_k(&mut self, logits: &[f32]) {
-        let count = logits.len();
-        let kept = match usize::try_from(self.settings.top_k) {
-            Ok(k) if k > 0 => k.min(count),
-            _ => count,
-        };
-        let found = among_highest(logits, kept);
+    /// Takes candidates: those of top-k in descending order, or all that can be drawn by id.
+    fn keep(&mut self, logits: &[f32]) {
         self.candidates.clear();
-        self.candidates.extend(found.iter().map(|&at| Candidate { id: id(at), logit: logits[at] }));
-        if kept < self.candidates.len() {
-            self.candidates.select_nth_unstable_by_key(kept, Candidate::key);
-            self.candidates.truncate(kept);
+        let candidate = |at: usize| Candidate { id: id(at), logit: logits[at] };
+        let kept = usize::try_from(self.settings.top_k).unwrap_or(usize::MAX);
+        if kept == 0 || kept >= logits.len() {
+            let floor = self.floor(logits).map_or(i32::MIN, rank);
+            self.candidates.extend(from_rank(logits, floor).into_iter().map(candidate));
+            return;
         }
-        self.candidates.sort_unstable_by_key(Candidate::key);
+        self.candidates.extend(among_highest(logits, kept).into_iter().map(candidate));
+        Descending::new(&mut self.candidates).get(kept - 1);
+        self.candidates.truncate(kept);
     }
 
-    /// Draws one of the candidates, which are in descending order.
+    /// A logit below which min-p keeps none, where it alone decides: top-p counts the others too.
+    fn floor(&self, logits: &[f32]) -> Option<f32> {
+        let SamplerSettings { temperature, top_p, min_p, .. } = self.settings;
+        if top_p < 1.0 || min_p == 0.0 {
+            return None;
+        }
+        let highest = f64::from(logits[highest(logits)?]);
+        // A little too low, for what rounds: what it lets through min-p still weighs.
+        let distance = libm::log(f64::from(min_p)) - 1e-9;
+        #[expect(clippy::cast_possible_truncation, reason = "rounds; the next below is taken")]
+        let floor = (highest + f64::from(temperature) * distance) as f32;
+        Some(floor.next_down())
+    }
+
+    /// Draws one of the candidates.
     fn draw(&mut self) -> Result<u32, SampleError> {
-        let first = self.candidates.first().ok_or(SampleError::Empty)?;
-        let highest = f64::from(first.logit);
+        let logits = self.candidates.iter().map(|candidate| candidate.logit);
+        let highest = f64::from(logits.reduce(f32::max).ok_or(SampleError::Empty)?);
         let temperature = f64::from(self.settings.temperature);
         // Of the highest logit the weight is 1, so weights are parts of the highest probability.
-        let weights: Vec<f64> = self
-            .candidates
-            .iter()
-            .map(|candidate| libm::exp((f64::from(candidate.logit) - highest) / temperature))
-            .collect();
-        let kept = self.kept(&weights);
-        let weights = weights.get(..kept).unwrap_or(&weights);
-
-        let mut target = self.random.unit() * weights.iter().sum::<f64>();
-        let mut drawn = first.id;
-        for (candidate, weight) in self.candidates.iter().zip(weights) {
+        let weight =
+            |candidate: &Candidate| libm::exp((f64::from(candidate.logit) - highest) / temperature);
+        let mut candidates = Descending::new(&mut self.candidates);
+        let (sum, kept) = kept(&self.settings, &mut candidates, weight);
+        let mut left = self.random.unit() * sum;
+        let mut drawn = 0;
+        for candidate in (0..kept).map_while(|at| candidates.get(at)) {
             drawn = candidate.id;
-            if target < *weight {
+            let weight = weight(&candidate);
+            if left < weight {
                 break;
             }
-            target -= weight;
+            left -= weight;
         }
         Ok(drawn)
     }
+}
 
-    /// How many of the weights, which descend from 1, top-p and then min-p keep: at least one.
-    fn kept(&self, weights: &[f64]) -> usize {
-        let mut kept = weights.len();
-        if self.settings.top_p < 1.0 {
-            let target = f64::from(self.settings.top_p) * weights.iter().sum::<f64>();
-            let mut sum = 0.0;
-            let reached = weights.iter().position(|weight| {
-                sum += weight;
-                sum >= target
-            });
-            kept = reached.map_or(kept, |last| last + 1);
+/// The sum of the weights that top-p and then min-p keep, from the likeliest on, and how many
+/// these are: at least one.
+fn kept(
+    settings: &SamplerSettings,
+    candidates: &mut Descending<'_>,
+    weight: impl Fn(&Candidate) -> f64,
+) -> (f64, usize) {
+    let SamplerSettings { top_p, min_p, .. } = *settings;
+    let mut enough = f64::INFINITY;
+    if top_p < 1.0 || min_p == 0.0 {
+        let all = candidates.all().iter().map(&weight).sum();
+        if top_p == 1.0 && min_p == 0.0 {
+            return (all, candidates.all().len());
         }
-        let least = f64::from(self.settings.min_p);
-        kept.min(weights.partition_point(|weight| *weight >= least)).max(1)
+        enough = f64::from(top_p) * all;
     }
+    let (mut sum, mut count) = (0.0, 0);
+    while let Some(candidate) = candidates.get(count) {
+        let weight = weight(&candidate);
+        if sum >= enough || weight < f64::from(min_p) {
+            break;
+        }
+        sum += weight;
+        count += 1;
+    }
+    (sum, count)
 }
 
 /// The id of a logit, of which there are fewer than 2^32.
