@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use crate::memory::Available;
 use deepthin_runtime::tokenizer::{Decoder, Span, Tokenizer, TokenizerError};
 use thiserror::Error;
 
@@ -42,12 +43,38 @@ pub enum CodecError {
         /// Tokens that there is room for.
         room: u32,
     },
+    /// Not enough memory to cut a text.
+    #[error(
+        "cutting a text of {bytes} bytes into tokens can take {} MiB, expected at most the {} MiB \
+         of {}",
+        needed >> 20, available.bytes >> 20, available.bound
+    )]
+    Memory {
+        /// Bytes of the text.
+        bytes: usize,
+        /// Bytes of memory that cutting it can take.
+        needed: u64,
+        /// What there is.
+        available: Available,
+    },
     /// Nothing to continue.
     #[error("the prompt is empty, and the model names no token that a text begins with")]
     Empty,
     /// The tokenizer refused.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+}
+
+/// Bytes of a text for which there is always memory.
+const SMALL_TEXT: usize = 1 << 18;
+
+/// Refuses a text that there is not enough memory to cut: the system would end the process.
+fn check_memory(tokenizer: &Tokenizer, text: &str) -> Result<(), CodecError> {
+    let needed = tokenizer.working_bytes(text);
+    match Available::now().filter(|available| available.bytes < needed) {
+        Some(available) => Err(CodecError::Memory { bytes: text.len(), needed, available }),
+        None => Ok(()),
+    }
 }
 
 /// The way between text and ids.
@@ -89,6 +116,9 @@ impl<'t> Codec<'t> {
             let text: String = spans.iter().map(|span| span.text).collect();
             return self.bytes_as_ids(text.as_bytes());
         };
+        for span in spans.iter().filter(|span| span.text.len() > SMALL_TEXT) {
+            check_memory(tokenizer, span.text)?;
+        }
         let mut ids = tokenizer.encode_spans(spans)?;
         if let Some(bos) = self.chunk_start().filter(|bos| ids.first() != Some(bos)) {
             ids.insert(0, bos);

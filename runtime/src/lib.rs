@@ -33,6 +33,7 @@ pub mod program;
 pub mod sampler;
 pub mod session;
 pub mod shown;
+mod stamp;
 pub mod stop;
 mod sync;
 pub mod text;

@@ -1,7 +1,7 @@
 //! Memory regions: zeroed or of a mapped file, aligned to lines, shared by the threads of a session.
 #![expect(unsafe_code, reason = "regions are handed to kernels as raw pointers")]
 
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, MappingError};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use std::ptr::NonNull;
 use thiserror::Error;
@@ -40,7 +40,7 @@ pub struct Region {
 #[derive(Debug)]
 enum Origin {
     Memory { start: NonNull<u8>, bytes: usize },
-    File(#[expect(dead_code, reason = "it ends the mapping when it is dropped")] Mapping),
+    File(Mapping),
 }
 
 // SAFETY: a region is plain memory without thread affinity.
@@ -112,6 +112,17 @@ impl Region {
     /// Whether the bytes are those of a mapped file, which are never written.
     pub fn is_file(&self) -> bool {
         matches!(self.origin, Origin::File(_))
+    }
+
+    /// Refuses bytes of a file that was cut or written to meanwhile; memory has no such trouble.
+    ///
+    /// # Errors
+    /// As [`Mapping::check_unchanged`].
+    pub fn check_unchanged(&self) -> Result<(), MappingError> {
+        match &self.origin {
+            Origin::Memory { .. } => Ok(()),
+            Origin::File(mapping) => mapping.check_unchanged(),
+        }
     }
 
     /// Start of the region. Nothing is written to one of a file.

@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "calls kernels with pointers that the validated program places")]
 
 use crate::logits::first_non_finite;
+use crate::mapping::MappingError;
 use crate::memory::{OutOfMemory, Region};
 use crate::program::{Base, InvalidProgram, Operand, Program, ScalarSource, Split, Step, Variant};
 use crate::threads::{Pool, ThreadError, Worker};
@@ -45,6 +46,9 @@ pub enum RunError {
     /// No threads.
     #[error(transparent)]
     Threads(#[from] ThreadError),
+    /// The mapped weights have changed: what was computed with them is dropped.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
     /// Nothing to compute on.
     #[error("found no tokens to run, expected at least one")]
     NoTokens,
@@ -267,6 +271,7 @@ impl Session {
                 }
                 self.walk(std::slice::from_ref(step), pass);
             }
+            self.memory.constants.image.check_unchanged()?;
             self.show(stream, width, chunk.len(), &mut |x| visit(program.body.len(), x));
             self.position += u32::try_from(chunk.len()).unwrap_or(0);
         }
@@ -321,6 +326,7 @@ impl Session {
                 pass.first = first;
                 pass.end = chunk.len().min(first + program.head_tile as usize);
                 self.walk(&program.head, pass);
+                self.memory.constants.image.check_unchanged()?;
                 for token in pass.first..pass.end {
                     place = (token - pass.first) as u64 * program.regions.logits_stride;
                     let logits =

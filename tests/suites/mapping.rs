@@ -22,8 +22,8 @@ const SIGBUS: i32 = 7;
 fn mapped(folder: &TempDir, told: &str) -> (Region, File) {
     let path = folder.path().join("four-pages");
     fs::write(&path, [7; 4 * PAGE]).unwrap();
-    let file = File::options().read(true).write(true).open(path).unwrap();
-    let mapping = Mapping::new(&file, 4 * PAGE, told.to_owned()).unwrap();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let mapping = Mapping::new(&file, &path, 4 * PAGE, told.to_owned()).unwrap();
     (Region::of_file(mapping, PAGE as u64, 3 * PAGE as u64).unwrap(), file)
 }
 
@@ -104,7 +104,8 @@ fn regions_of_files_lie_in_them() {
     let region = |offset, bytes| {
         let path = folder.path().join("page");
         fs::write(&path, [3; PAGE]).unwrap();
-        let mapping = Mapping::new(&File::open(path).unwrap(), PAGE, String::new()).unwrap();
+        let file = File::open(&path).unwrap();
+        let mapping = Mapping::new(&file, &path, PAGE, String::new()).unwrap();
         Region::of_file(mapping, offset, bytes)
     };
     let whole = PAGE as u64;

@@ -244,7 +244,7 @@ fn broken_vocabularies_are_refused() {
               FILE@0x8c: key `tokenizer.ggml.tokens` is of type array of i32, expected array of string
               fix: convert the model anew with current tools
             empty list of tokens
-              `tokenizer.ggml.tokens` holds 0 tokens, expected 1 to 16777216
+              `tokenizer.ggml.tokens` holds 0 tokens, expected 1 to 1048576
               fix: convert the model anew with current tools
             a type too few
               `tokenizer.ggml.token_type` holds 9 types, expected one for each of 262 tokens

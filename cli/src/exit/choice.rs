@@ -303,6 +303,10 @@ impl From<RunError> for Failure {
         let fix = match error {
             RunError::Memory(error) => return error.into(),
             RunError::Threads(error) => return error.into(),
+            RunError::Mapping(error) => {
+                let fix = error.fix();
+                return Failure::new(Exit::Io, error).fix(fix);
+            }
             RunError::Program(_) | RunError::Parameters { .. } | RunError::Constants { .. } => {
                 return Failure::new(Exit::Bug, error).fix(please_report());
             }
@@ -347,6 +351,9 @@ impl From<CodecError> for Failure {
             CodecError::Byte { .. } => "leave the byte out, or give the model more tokens".into(),
             CodecError::TooLong { tokens, .. } => {
                 format!("give a shorter text, or make room for it with -c {tokens}").into()
+            }
+            CodecError::Memory { .. } => {
+                return Failure::new(Exit::Resource, error).fix("give a shorter text");
             }
             CodecError::Empty => "give it at least one character".into(),
             CodecError::Tokenizer(error) => error.fix(),

@@ -220,9 +220,12 @@ impl GgufModel {
 }
 
 /// A name as an identifier of the description language.
+/// A name may be a long text.
 pub(super) fn identifier(name: &str) -> String {
+    const MOST_CHARACTERS: usize = 64;
     let mut text: String = name
         .chars()
+        .take(MOST_CHARACTERS)
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
         .collect();
     if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {

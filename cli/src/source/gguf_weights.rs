@@ -9,8 +9,11 @@ use deepthin_dsl::{Model, nearest_name};
 use deepthin_runtime::gguf::{GgmlType, Gguf, GgufError, TensorInfo};
 use half::{bf16, f16};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
+
+/// Most names of a file that are compared with one that is missing.
+const MOST_COMPARED: usize = 1000;
 
 /// A file's tensors, each with the shape that the model gives it.
 #[derive(Debug)]
@@ -47,10 +50,15 @@ impl GgufWeights {
             model: model.clone(),
             failure: OnceLock::new(),
         };
-        for key in keys(model) {
-            let index = weights.find(key)?;
-            weights.tensors.insert(key, index);
+        let mut places = BTreeMap::new();
+        for (index, tensor) in weights.gguf.tensors().iter().enumerate() {
+            places.insert(tensor.name.as_str(), index);
         }
+        let mut tensors = BTreeMap::new();
+        for key in keys(model) {
+            tensors.insert(key, weights.find(key, &places)?);
+        }
+        weights.tensors = tensors;
         weights.check_tied()?;
         weights.refuse_strangers()?;
         Ok(weights)
@@ -105,14 +113,19 @@ impl GgufWeights {
         Some(FilePlace { tensor: info.name.clone(), row, offset })
     }
 
-    fn find(&self, (block, role): (Option<u32>, Role)) -> Result<usize, SourceError> {
+    /// A tensor of the model, by the `places` of the file's names.
+    fn find(
+        &self,
+        (block, role): (Option<u32>, Role),
+        places: &BTreeMap<&str, usize>,
+    ) -> Result<usize, SourceError> {
         let name = file_name(block, role);
         let (rows, columns) = shape(&self.model, role);
         let expected = format!("[{rows}, {columns}]");
         let path = self.gguf.path().to_path_buf();
         let tensor = name.clone();
         let fail = |found| SourceError::Tensor { path, tensor, expected, found };
-        let index = self.gguf.tensors().iter().position(|t| t.name == name);
+        let index = places.get(name.as_str()).copied();
         let Some(index) = index else { return Err(fail(self.nearest(&name))) };
         let tensor = &self.gguf.tensors()[index];
         self.gguf.check_supported(tensor)?;
@@ -137,9 +150,11 @@ impl GgufWeights {
 
     /// `nothing`, with the nearest of the names that the model has no tensor for.
     fn nearest(&self, name: &str) -> String {
-        let known: Vec<String> = keys(&self.model).iter().map(|(b, r)| file_name(*b, *r)).collect();
+        let known: BTreeSet<String> =
+            keys(&self.model).iter().map(|(b, r)| file_name(*b, *r)).collect();
         let strangers = self.gguf.tensors().iter().filter(|tensor| !known.contains(&tensor.name));
-        let names: Vec<&str> = strangers.map(|tensor| tensor.name.as_str()).collect();
+        let names = strangers.map(|tensor| tensor.name.as_str()).take(MOST_COMPARED);
+        let names: Vec<&str> = names.collect();
         let near = nearest_name(name, &names);
         near.map_or("nothing".to_owned(), |near| format!("nothing (there is `{near}`)"))
     }
@@ -163,9 +178,8 @@ impl GgufWeights {
 
     /// Tensors that the model does not have would be left out silently (a bias, scaled angles).
     fn refuse_strangers(&self) -> Result<(), SourceError> {
-        let known = |i: usize, t: &TensorInfo| {
-            self.tensors.values().any(|index| *index == i) || t.name == "output.weight"
-        };
+        let found: BTreeSet<usize> = self.tensors.values().copied().collect();
+        let known = |i: usize, t: &TensorInfo| found.contains(&i) || t.name == "output.weight";
         let tensors = self.gguf.tensors().iter().enumerate();
         let mut strangers = tensors.filter(|(i, t)| !known(*i, t)).map(|(_, t)| t.name.as_str());
         let Some(first) = strangers.next() else { return Ok(()) };

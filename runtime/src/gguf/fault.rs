@@ -5,6 +5,7 @@ use std::io;
 
 use super::foreign::Foreign;
 use super::types::GgmlType;
+use crate::stamp;
 
 /// What was found, what was expected, and how to mend it. `place` names the part of the file.
 #[derive(Debug, thiserror::Error)]
@@ -365,9 +366,7 @@ impl Fault {
             Fault::Denied => "make the file readable for this user: chmod u+r FILE",
             Fault::NotRegular { .. } => "name the GGUF file itself",
             Fault::Io(_) => "see to the disk or network that the file is on, and try again",
-            Fault::Shrunk { .. } | Fault::Changed => {
-                "let the program that writes to the file finish, and start again"
-            }
+            Fault::Shrunk { .. } | Fault::Changed => stamp::FIX,
             Fault::Map(_) => {
                 "give the process more address space (ulimit -v), or put the file on a disk that \
                  can map"
@@ -394,7 +393,9 @@ impl Fault {
             Fault::RowBlock { .. } => "quantize the model anew, to a type whose blocks fit",
             Fault::UnknownType { .. } | Fault::UnsupportedType { .. } => {
                 let types = GgmlType::supported_list();
-                return Cow::Owned(format!("quantize the model to one of {types}"));
+                return Cow::Owned(format!(
+                    "quantize the model to one of {types}, as llama.cpp's `llama-quantize` does"
+                ));
             }
             Fault::OldVersion(_)
             | Fault::HeaderSize { .. }

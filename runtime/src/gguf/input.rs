@@ -5,14 +5,15 @@
 //! was checked is a copy of our own. A file whose bytes are used as they lie is mapped, with the
 //! answer to the signal that [`crate::mapping`] has.
 
-use std::fs::{self, File, FileType, Metadata};
+use std::fs::{self, File, FileType};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
 use std::path::{Path, PathBuf};
 
 use super::error::GgufError;
 use super::fault::Fault;
 use crate::mapping::Mapping;
+use crate::stamp::{Change, Stamp};
 
 /// An open file.
 #[derive(Debug)]
@@ -20,20 +21,6 @@ pub(super) struct Input {
     path: PathBuf,
     file: File,
     opened: Stamp,
-}
-
-/// What changes when a file is written to: its length, or else the time of its last change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    len: u64,
-    seconds: i64,
-    nanoseconds: i64,
-}
-
-impl Stamp {
-    fn of(meta: &Metadata) -> Stamp {
-        Stamp { len: meta.len(), seconds: meta.mtime(), nanoseconds: meta.mtime_nsec() }
-    }
 }
 
 impl Input {
@@ -72,7 +59,7 @@ impl Input {
     pub(super) fn map(&self, told: String) -> Result<Mapping, GgufError> {
         let fail = |error| GgufError::new(&self.path, None, Fault::Map(error));
         let len = usize::try_from(self.len()).map_err(|error| fail(io::Error::other(error)))?;
-        Mapping::new(&self.file, len, told).map_err(fail)
+        Mapping::new(&self.file, &self.path, len, told).map_err(fail)
     }
 
     /// The file from its first byte on, as a stream.
@@ -94,13 +81,10 @@ impl Input {
     /// Refuses a file that was written to since it was opened.
     pub(super) fn check_unchanged(&self) -> Result<(), GgufError> {
         let fail = |fault| GgufError::new(&self.path, None, fault);
-        let now = self.file.metadata().map_err(|error| fail(Fault::Io(error)))?;
-        match Stamp::of(&now) {
-            same if same == self.opened => Ok(()),
-            Stamp { len, .. } if len < self.len() => {
-                Err(fail(Fault::Shrunk { was: self.len(), now: len }))
-            }
-            _ => Err(fail(Fault::Changed)),
+        match self.opened.change(&self.file).map_err(|error| fail(Fault::Io(error)))? {
+            None => Ok(()),
+            Some(Change::Cut(now)) => Err(fail(Fault::Shrunk { was: self.len(), now })),
+            Some(Change::Written) => Err(fail(Fault::Changed)),
         }
     }
 }

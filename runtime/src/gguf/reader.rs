@@ -13,7 +13,11 @@ use super::input::{Input, Stream};
 
 /// Most bytes of everything that precedes the tensors' bytes. The longest vocabularies take some
 /// 16 MiB; a file of many gigabytes could ask for as much memory without this.
-const MAX_HEADER_BYTES: u64 = 64 << 20;
+const MAX_HEADER_BYTES: u64 = 32 << 20;
+
+/// Most arrays of a file that stand in other arrays: each takes four times as many bytes in memory
+/// as in the file. Real models have none.
+const MAX_NESTED_ARRAYS: u64 = 1 << 16;
 
 /// Bytes that are read from the file at a time.
 const BUFFER_BYTES: usize = 1 << 16;
@@ -57,13 +61,15 @@ pub(super) struct Reader<'a> {
     input: &'a Input,
     stream: BufReader<Stream<'a>>,
     position: u64,
+    /// Arrays in arrays so far.
+    nested: u64,
 }
 
 impl<'a> Reader<'a> {
     /// A cursor at the first of a file's bytes.
     pub(super) fn new(input: &'a Input) -> Self {
         let stream = BufReader::with_capacity(BUFFER_BYTES, input.stream());
-        Reader { input, stream, position: 0 }
+        Reader { input, stream, position: 0, nested: 0 }
     }
 
     /// The offset of the next byte.
@@ -179,6 +185,16 @@ impl<'a> Reader<'a> {
                 Ok(usize::try_from(count).unwrap_or(0))
             }
         }
+    }
+
+    /// The count of an array's arrays, of which a file has few.
+    pub(super) fn nested_count(&mut self, each: u64, place: Place<'_>) -> Result<usize, GgufError> {
+        let offset = self.offset();
+        let count = self.u64(place)?;
+        let limit = MAX_NESTED_ARRAYS - self.nested;
+        let fits = self.limited(offset, count, each, limit, place)?;
+        self.nested += count;
+        Ok(fits)
     }
 
     /// Compares a count that stood at `offset` with the bytes that are left and with `limit`.

@@ -13,6 +13,9 @@ const MAX_ARRAY_DEPTH: u32 = 4;
 /// The fewest bytes of an array that stands in an array: its element type and count.
 const NESTED_ARRAY_BYTES: u64 = 12;
 
+/// Numbers of an array that are read at a time.
+const PIECE: usize = 1 << 13;
+
 /// The fewest bytes of a string: its length.
 const STRING_BYTES: u64 = 8;
 
@@ -294,9 +297,14 @@ fn read_numbers<const N: usize, T>(
     from_le_bytes: impl Fn([u8; N]) -> T,
 ) -> Result<Vec<T>, GgufError> {
     let count = reader.count(N as u64, place)?;
-    // The product fits: `count` has compared it with the rest of the file.
-    let bytes = reader.take(count * N, place)?;
-    Ok(bytes.as_chunks().0.iter().copied().map(from_le_bytes).collect())
+    let mut numbers = Vec::with_capacity(count);
+    while numbers.len() < count {
+        // In pieces: all bytes beside all numbers would take twice the memory.
+        let piece = (count - numbers.len()).min(PIECE);
+        let bytes = reader.take(piece * N, place)?;
+        numbers.extend(bytes.as_chunks().0.iter().copied().map(&from_le_bytes));
+    }
+    Ok(numbers)
 }
 
 /// The count and the elements of an array of arrays, which itself stands at `depth`.
@@ -305,7 +313,7 @@ fn read_arrays(
     depth: u32,
     place: Place<'_>,
 ) -> Result<Vec<Array>, GgufError> {
-    let count = reader.count(NESTED_ARRAY_BYTES, place)?;
+    let count = reader.nested_count(NESTED_ARRAY_BYTES, place)?;
     (0..count).map(|_| Array::read(reader, depth + 1, place)).collect()
 }
 

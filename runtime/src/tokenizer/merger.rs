@@ -55,6 +55,11 @@ pub(super) struct Merger {
 }
 
 impl Merger {
+    /// Most bytes of memory that a symbol takes: itself and two candidates at a time, in lists that
+    /// grow by doubling.
+    pub(super) const SYMBOL_BYTES: usize =
+        2 * (size_of::<Symbol>() + 2 * size_of::<Reverse<Candidate>>());
+
     /// Forgets all symbols.
     pub(super) fn clear(&mut self) {
         self.symbols.clear();

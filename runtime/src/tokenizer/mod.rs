@@ -30,6 +30,7 @@ pub use error::TokenizerError;
 use crate::gguf::{Gguf, Metadata, Strings};
 use byte_level::ByteLevel;
 use encoder::Encoder;
+use merger::Merger;
 use sentence_piece::SentencePiece;
 use special::Specials;
 use std::fmt;
@@ -135,6 +136,16 @@ impl Tokenizer {
             encoder.push(*span)?;
         }
         encoder.finish()
+    }
+
+    /// Most bytes of memory that a text takes while it is cut into tokens, beside those: much for
+    /// what is joined as one, a word or, in SentencePiece vocabularies, the whole text.
+    pub fn working_bytes(&self, text: &str) -> u64 {
+        let joined = match &self.scheme {
+            Scheme::ByteLevel(scheme) => scheme.longest_word(text),
+            Scheme::SentencePiece(_) => text.len(),
+        };
+        (joined as u64).saturating_mul(Merger::SYMBOL_BYTES as u64)
     }
 
     /// The bytes of a token, which need not be whole characters. A control token has none, or

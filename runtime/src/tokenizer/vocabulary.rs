@@ -4,8 +4,8 @@ use super::error::TokenizerError;
 use crate::gguf::{Metadata, Strings};
 use std::hash::{BuildHasher as _, RandomState};
 
-/// More tokens than any vocabulary has.
-const MAX_TOKENS: usize = 1 << 24;
+/// More tokens than any vocabulary has: the largest have some 262,000.
+const MAX_TOKENS: usize = 1 << 20;
 
 /// Longer than any token: longest are runs of white space, of some hundred bytes.
 const MAX_TOKEN_BYTES: usize = 1 << 16;

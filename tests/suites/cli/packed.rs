@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::FileExt as _;
 use std::process::{Child, Command, Stdio};
 
 use deepthin_dsl::Model;
@@ -227,7 +228,10 @@ fn generating(packed: &str) -> Child {
 fn a_file_that_is_cut_under_its_map_ends_with_74() {
     let folder = Folder::new();
     let small = folder.small();
-    for len in [0, 4096] {
+    let packed = pack(&folder, &[&small, "--random", "1"], "packed.gguf");
+    let whole = fs::metadata(&packed).unwrap().len();
+    // Of a page that is cut in its middle the rest reads as zeros.
+    for len in [0, 4096, whole - 1] {
         let packed = pack(&folder, &[&small, "--random", "1"], "packed.gguf");
         let child = generating(&packed);
         File::options().write(true).open(&packed).unwrap().set_len(len).unwrap();
@@ -238,6 +242,20 @@ fn a_file_that_is_cut_under_its_map_ends_with_74() {
         assert_eq!(told.stderr.matches("error").count(), 1, "told once: {}", told.stderr);
         assert!(!told.stdout.is_empty(), "what was written stays readable");
     }
+}
+
+#[test]
+fn a_file_that_is_edited_under_its_map_ends_with_74() {
+    let folder = Folder::new();
+    let small = folder.small();
+    let packed = pack(&folder, &[&small, "--random", "1"], "packed.gguf");
+    let child = generating(&packed);
+    let file = File::options().write(true).open(&packed).unwrap();
+    file.write_all_at(&[1], fs::metadata(&packed).unwrap().len() - 100).unwrap();
+    let told: Ended = child.wait_with_output().unwrap().into();
+    let parts = ["packed.gguf: the file was written to while it was mapped", "\nfix: let the "];
+    assert_fails(&told, 74, &parts);
+    assert!(!told.stdout.is_empty(), "what was written stays readable");
 }
 
 /// The map keeps the file that another one takes the place of.

@@ -434,10 +434,10 @@ fn broken_descriptions_of_tensors_are_refused() {
               fix: convert the model anew with current tools
             type 41
               @0x9d: tensor `vector` is of type 41, expected a ggml type of 0 to 40
-              fix: quantize the model to one of F32, F16, BF16, Q8_0, Q4_0, Q4_1
+              fix: quantize the model to one of F32, F16, BF16, Q8_0, Q4_0, Q4_1, as llama.cpp's `llama-quantize` does
             type 2^32-1
               @0x9d: tensor `vector` is of type 4294967295, expected a ggml type of 0 to 40
-              fix: quantize the model to one of F32, F16, BF16, Q8_0, Q4_0, Q4_1
+              fix: quantize the model to one of F32, F16, BF16, Q8_0, Q4_0, Q4_1, as llama.cpp's `llama-quantize` does
             cut in a description
               @0xa4: file ends inside the description of tensor `vector` (3 of 8 bytes)
               fix: the file is damaged: fetch it again

@@ -60,6 +60,11 @@ impl ByteLevel {
         Ok((vocabulary, ByteLevel { rule, merges, of_byte }))
     }
 
+    /// Bytes of the longest word of a text.
+    pub(super) fn longest_word(&self, text: &str) -> usize {
+        self.rule.words(text).map(str::len).max().unwrap_or(0)
+    }
+
     /// Appends the tokens of a text, which stands at `offset` of the whole, to `ids`.
     pub(super) fn encode(
         &self,

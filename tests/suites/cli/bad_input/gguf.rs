@@ -197,6 +197,24 @@ fn values() -> Vec<Case> {
             &["the value of `a.list` claims 2305843009213693952 elements of at least 8 bytes"],
         )
         .history(&[1, 15]),
+        key(
+            "more arrays in an array than are kept",
+            35,
+            |file| {
+                let head = [&9_u32.to_le_bytes()[..], &70_000_u64.to_le_bytes()].concat();
+                file.raw("a.list", 9, &[head, vec![0; 12 * 70_000]].concat())
+            },
+            &["the value of `a.list` claims 70000 elements, expected at most 65536"],
+        ),
+        Case::new("a name and a list of 20 MiB in all", &[35])
+            .file("model.gguf", || {
+                let head = [&0_u32.to_le_bytes()[..], &(10_u64 << 20).to_le_bytes()].concat();
+                let name = "n".repeat(10 << 20);
+                let file =
+                    writer().replaced("general.name", move |file| file.str("general.name", &name));
+                file.raw("a.list", 9, &[head, vec![0; 10 << 20]].concat()).build().bytes
+            })
+            .line("import @model.gguf"),
         Case::new("a list of strings without end in a sparse file", &[35, 67])
             .setup(move |folder| {
                 let image = writer().raw("a.list", 9, &huge(8, 1 << 30)).build();
@@ -204,7 +222,7 @@ fn values() -> Vec<Case> {
                 sparse(folder, "model.gguf", &image.bytes[..start], 1 << 40);
             })
             .line(RUN)
-            .fails(65, ["the value of `a.list` passes byte 67108864 of the file", "fix: "])
+            .fails(65, ["the value of `a.list` passes byte 33554432 of the file", "fix: "])
             .history(&[1, 37]),
     ]
 }
@@ -286,13 +304,9 @@ fn descriptions() -> Vec<Case> {
             &[TABLE, "[4294967296, 4294967296]", too_large],
         )
         .history(&[11, 34]),
-        key(
-            "padding past 2^64",
-            40,
-            |file| file.tensor("more", 0, &[(1 << 62) - 1], vec![]),
-            &["tensor `more`", "ends past 2^64 bytes"],
-        )
-        .history(&[13]),
+        first("a product with the type's size past 2^64", 1 << 62, 0).history(&[11]),
+        first("padding past 2^64", (1 << 62) - 1, 0).history(&[13]),
+        first("a sum with the header past 2^64", u64::MAX - 63, 24).history(&[12]),
         file(
             "a sum past 2^64",
             40,
@@ -307,33 +321,45 @@ fn descriptions() -> Vec<Case> {
             ["tensor `most`", too_large],
         )
         .history(&[10]),
-        key(
-            "a sum that wraps behind the padding",
-            40,
-            |file| file.tensor("more", 24, &[u64::MAX - 3], vec![]),
-            &["tensor `more`", "ends past 2^64 bytes"],
-        )
-        .history(&[12, 13]),
     ]
+}
+
+/// A file that begins with a tensor of so many elements of a type.
+fn first(name: &str, elements: u64, kind: u32) -> Case {
+    let image = move || {
+        let file = GgufWriter::new().str("general.architecture", "llama");
+        file.tensor("more", kind, &[elements], vec![]).build()
+    };
+    file(name, 40, image, ["tensor `more`", "ends past 2^64 bytes, expected it in the file"])
 }
 
 fn types() -> Vec<Case> {
     let dims = |image: &Image| image.tensors[TABLE].dims;
     let kind = |image: &Image| image.tensors[TABLE].kind;
-    let of_kind = |name, row, id: u32, parts| put(name, row, kind, id.to_le_bytes(), parts);
-    vec![
+    let of_kind =
+        |name: &str, row, id: u32, parts: &[&str]| put(name, row, kind, id.to_le_bytes(), parts);
+    let removed = [
+        (4, "Q4_2"),
+        (5, "Q4_3"),
+        (31, "Q4_0_4_4"),
+        (32, "Q4_0_4_8"),
+        (33, "Q4_0_8_8"),
+        (36, "IQ4_NL_4_4"),
+        (37, "IQ4_NL_4_8"),
+        (38, "IQ4_NL_8_8"),
+    ]
+    .map(|(id, old)| {
+        let name = format!("the removed type {id}");
+        let part = format!("type {id} ({old}), which was removed");
+        of_kind(&name, 42, id, &["@HERE", TABLE, &part])
+    });
+    let mut cases = vec![
         put(
             "rows of 33 in groups of 32",
             41,
             dims,
             33_u64.to_le_bytes(),
             &[TABLE, "rows of 33 elements, expected a multiple of Q8_0's 32"],
-        ),
-        of_kind(
-            "a removed type",
-            42,
-            31,
-            &["@HERE", TABLE, "type 31 (Q4_0_4_4), which was removed"],
         ),
         of_kind("an unknown type", 42, 77, &["@HERE", TABLE, "expected a ggml type of 0 to 40"]),
         of_kind("a negative type", 42, u32::MAX, &["@HERE", TABLE, "is of type 4294967295"])
@@ -348,7 +374,9 @@ fn types() -> Vec<Case> {
             },
             [TABLE, "is stored as IQ2_XS, expected one of F32, F16", "fix: quantize the model to"],
         ),
-    ]
+    ];
+    cases.extend(removed);
+    cases
 }
 
 /// Where a tensor begins in the data section.

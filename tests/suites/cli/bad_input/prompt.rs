@@ -51,6 +51,12 @@ fn texts() -> Vec<Case> {
             .line("-f @text")
             .fails(65, ["text: longer than ", " bytes, expected a text", "fix: "])
             .history(&[9]),
+        Case::new("a word of 4 MiB in little memory", &[82, 93])
+            .file("model.gguf", || sound().bytes)
+            .file("text", || vec![b'a'; 4 << 20])
+            .line("tokenize @model.gguf -f @text")
+            .script("ulimit -v 600000; exec \"$@\"")
+            .fails(71, ["a text of 4194304 bytes into tokens can take ", "(ulimit -v)", "fix: "]),
         run("a prompt in Latin-1", 84)
             .file("text", || b"caf\xe9 au lait")
             .line("-f @text")
@@ -81,7 +87,8 @@ fn generation() -> Vec<Case> {
     vec![
         run("a context that fills up", 85)
             .line("-p abcdefgh -n 99 -c 16")
-            .says(["deepthin: note: stopped because the context of 16 tokens is full"]),
+            .says(["deepthin: note: stopped because the context of 16 tokens is full"])
+            .says(["ended by full context"]),
         Case::new("weights that overflow", &[87])
             .file("model.gguf", overflowing)
             .line("run @model.gguf -p abc")

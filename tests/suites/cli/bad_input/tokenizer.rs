@@ -85,7 +85,8 @@ fn tokens_and_merges() -> Vec<Case> {
     };
     vec![
         merges("a merge of one token", &["ab"], &["merges`[0] is \"ab\", expected two tokens"]),
-        merges("a merge of three tokens", &["a b", "a b c"], &["merges`[0] names \"ab\""]),
+        merges("a merge of three tokens", &["a b c"], &["merges`[0] is \"a b c\", expected two"]),
+        merges("a merge into no token", &["a b"], &["merges`[0] names \"ab\", expected a token"]),
         merges("a merge of an unknown token", &["\u{1b}x b"], &["merges`[0] names \"\\u{1b}x\""]),
         file(
             "no merges",
