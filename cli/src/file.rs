@@ -155,7 +155,13 @@ fn read_up_to(path: &Path, stream: impl Read, limit: u64) -> Result<Vec<u8>, Fil
 /// # Errors
 /// Something else is there, or the system refuses.
 pub fn create_directory(path: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(path).map_err(|cause| FileError::Create { path: path.to_path_buf(), cause })
+    fs::create_dir_all(path).map_err(|error| {
+        let is_taken = error.kind() == ErrorKind::AlreadyExists;
+        let taken =
+            || io::Error::new(ErrorKind::AlreadyExists, "there is a file, expected a directory");
+        let cause = if is_taken { taken() } else { error };
+        FileError::Create { path: path.to_path_buf(), cause }
+    })
 }
 
 /// Writes `bytes` to the file that is at `path`, which keeps its permissions, and where `path` is a
@@ -243,6 +249,10 @@ fn begin(path: &Path, target: &Path, permissions: Permissions) -> Result<NamedTe
             return Err(create(io::Error::other("it is a pipe or a device")));
         }
         Ok(_) | Err(_) => {}
+    }
+    if !directory(target).exists() {
+        let none = format!("there is no directory {}", Shown(directory(target)));
+        return Err(create(io::Error::new(ErrorKind::NotFound, none)));
     }
     tempfile::Builder::new()
         .prefix(".deepthin-")

@@ -13,6 +13,7 @@ use std::panic;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::exit::{Exit, Failure};
 
@@ -44,7 +45,7 @@ fn answer_from_clap(answer: &clap::Error) -> Result<Exit, Failure> {
     match text.strip_prefix("error: ") {
         Some(message) if answer.use_stderr() => {
             let message = message.trim_end().trim_end_matches(SEE_HELP).trim_end();
-            Err(Failure::new(Exit::Usage, message).fix("see what is possible with --help"))
+            Err(Failure::new(Exit::Usage, message).fix(usage_fix(answer)))
         }
         _ => {
             answer.print().map_err(Failure::stdout)?;
@@ -52,6 +53,24 @@ fn answer_from_clap(answer: &clap::Error) -> Result<Exit, Failure> {
         }
     }
 }
+
+/// What the user can do about a usage error.
+fn usage_fix(answer: &clap::Error) -> &'static str {
+    let is_word = match answer.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(found)) => !found.starts_with('-'),
+        _ => false,
+    };
+    let takes_text =
+        env::args_os().nth(1).is_some_and(|verb| TEXT_VERBS.iter().any(|text| verb == *text));
+    match answer.kind() {
+        ErrorKind::UnknownArgument if is_word && takes_text => "give a text with -p",
+        ErrorKind::InvalidUtf8 => "give every argument in UTF-8: iconv converts texts to it",
+        _ => "see what is possible with --help",
+    }
+}
+
+/// The verbs that take a text behind an option, and are easily given it without.
+const TEXT_VERBS: [&str; 3] = ["run", "logits", "tokenize"];
 
 /// The last line of clap's own messages.
 const SEE_HELP: &str = "For more information, try '--help'.";

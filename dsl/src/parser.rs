@@ -284,7 +284,8 @@ fn syntax_hint(found: &str, expected: &[Rule]) -> Option<String> {
         _ if expects(Rule::colon) => "an argument is a name, `:` and a value: `heads: 9`".into(),
         "=" | ":" => "a key and its value stand side by side: `width 576`".into(),
         "," | ";" if expects(Rule::key) => {
-            "entries need no separator: `width 576  depth 30`".into()
+            "entries need no separator: `width 576  depth 30`; in a number it is `_`: `32_000`"
+                .into()
         }
         _ if expects(Rule::close_paren) && expects(Rule::comma) => {
             "separate arguments by `,`, and close them with `)`".into()
@@ -308,6 +309,7 @@ fn syntax_hint(found: &str, expected: &[Rule]) -> Option<String> {
         _ if expects(Rule::open) && !expects(Rule::value) => {
             "a model is `model NAME { .. }` or `model NAME = BASE { .. }`".into()
         }
+        _ if expects(Rule::value) => "a key is followed by its value: `width 576`".into(),
         _ => return None,
     })
 }

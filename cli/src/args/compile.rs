@@ -86,7 +86,7 @@ pub(crate) enum Emit {
     Obj,
     /// MODEL.h, its C header
     Header,
-    /// MODEL.asm, the machine code as Cranelift lists it: to read, not to assemble
+    /// MODEL.asm, the machine code, instruction by instruction: to read, not to assemble
     Asm,
     /// MODEL.packed.gguf, the weights in the kernels' layout: to be mapped at the next start
     Packed,

@@ -50,7 +50,16 @@ fn back_end(args: &DumpArgs, options: &RunOptions) -> Result<Box<dyn Backend>, F
         Some(target) => target?,
         None => Target::host().map_err(CompileError::from)?,
     };
-    let vectors = if args.stage == Stage::Clif { Some(Vectors::Clif128) } else { options.isa };
+    let vectors = match (args.stage, options.isa) {
+        (Stage::Clif, None | Some(Vectors::Clif128)) => Some(Vectors::Clif128),
+        (Stage::Clif, Some(_)) => {
+            let message = "--stage clif is what Cranelift receives, which the back end of that --isa does without";
+            return Err(
+                Failure::new(Exit::Usage, message).fix("ask for --stage asm, or leave out --isa")
+            );
+        }
+        (_, isa) => isa,
+    };
     let backend = match vectors {
         Some(vectors) => vectors.backend(&target),
         None => Vectors::widest(&target),

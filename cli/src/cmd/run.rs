@@ -80,7 +80,7 @@ fn reason(end: End, stop: Option<&str>) -> String {
         (End::Text, None) => "end of text".to_owned(),
         (End::Limit | End::Enough, None) => "length".to_owned(),
         (End::Context, None) => "full context".to_owned(),
-        (End::Stopped, None) => "Ctrl-C".to_owned(),
+        (End::Stopped, None) => "interrupt".to_owned(),
     }
 }
 
@@ -160,7 +160,7 @@ impl Clock {
             } else if rest > 0 {
                 summary += &format!(", {rest} after the first in {:.1} ms", seconds * 1e3);
             }
-            summary += &format!(", first token after {:.2} s", first.as_secs_f64());
+            summary += &format!(", first token {:.2} s after loading", first.as_secs_f64());
         }
         let compiled = engine.compile_time().as_secs_f64() * 1e3;
         summary + &format!(" (compiled in {compiled:.1} ms)")

@@ -1,8 +1,6 @@
 //! `deepthin tokenize`: prints the token ids of a text.
 
 use deepthin::codec::{Codec, CodecError};
-use deepthin::engine::EngineError;
-use deepthin::source::Weights;
 use serde::Serialize;
 
 use crate::answers::{self, Answer};
@@ -24,9 +22,6 @@ struct Tokens<'a> {
 pub(crate) fn run(args: &TokenizeArgs) -> Result<Exit, Failure> {
     let text = input::text(&args.text)?;
     let source = input::source_for_short(&args.source)?;
-    if let Weights::None = source.weights {
-        return Err(EngineError::NoWeights { model: source.model.name }.into());
-    }
     let template = template::wanted(&args.chat, &source)?;
     let tokenizer = source.tokenizer()?;
     let codec = Codec::new(tokenizer.as_ref(), source.model.vocab, args.special);

@@ -319,9 +319,16 @@ impl Answer for Verified {
                 kernel.storage.clone(),
                 kernel.cases.to_string(),
                 kernel.mismatches.to_string(),
-                kernel.worst_share.map_or_else(|| "-".to_owned(), |share| format!("{share:.3}")),
+                kernel.worst_share.map_or_else(|| "-".to_owned(), shown_share),
             ]
         };
         self.kernels.iter().map(row).collect()
     }
+}
+
+/// A part of a bound with three digits, on its own side of 1 whatever is rounded.
+fn shown_share(share: f64) -> String {
+    let thousands = share * 1e3;
+    let rounded = if share <= 1.0 { thousands.floor() } else { thousands.ceil() };
+    format!("{:.3}", rounded / 1e3)
 }

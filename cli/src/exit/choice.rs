@@ -55,6 +55,9 @@ impl From<FileError> for Failure {
             },
             FileError::Read { .. } | FileError::Write { .. } => failure(Exit::Io)
                 .fix("see to the disk or network that the file is on, and try again"),
+            FileError::NotRegular { expected: "a text", .. } => {
+                failure(Exit::NoInput).fix("name the file itself, or give the text on stdin: -f -")
+            }
             FileError::NotRegular { .. } => failure(Exit::NoInput).fix("name the file itself"),
             FileError::TooLong { .. } => {
                 failure(Exit::BadData).fix("check that this is the file you meant")

@@ -44,7 +44,7 @@ on every target.
 
 A buffer marked `in` is read. Of one marked `out` the kernel writes the parts that belong to its
 units and tokens; `in out` is read and written so. `scratch` is memory to work in, whose contents
-mean nothing before or after.
+mean nothing before or after. The header of another target may leave out a kernel's `hint` buffers.
 
 The share begin..end of the units (tokens, panels, heads) makes it possible to split a call:
 threads that call with shares, scratch and tables of their own and the other buffers in common

@@ -4,10 +4,10 @@ use crate::ast::ModelDecl;
 use crate::diagnostic::{Code, Problem, Span};
 use crate::model::{Activations, Block, Group, KvStorage, Model, Sharing, Storage, TensorStorage};
 use crate::number::grouped;
-use crate::source::clipped;
-use crate::suggest::{divisors, join, join_names, join_numbers, nearest};
+use crate::suggest::{divisors, join, join_numbers, nearest};
 
 use super::draft::{Draft, SharingDraft, Slot};
+use super::missing::missing;
 use super::vocabulary as words;
 
 /// Checks a draft with everything inherited; `None` where it is no model.
@@ -21,7 +21,7 @@ pub(super) fn finish(
 ) -> Option<Model> {
     let mut rules = Rules { own: decl.span, problems };
     if decl.base.is_none() {
-        rules.required(decl, draft);
+        rules.problems.extend(missing(decl, draft));
     }
     let kv_heads = rules.kv_heads(draft);
     let head_dim = rules.head_dim(draft);
@@ -82,38 +82,6 @@ impl Rules<'_> {
         let own = self.own;
         if let Some(span) = causes.into_iter().flatten().find(|span| own.holds(*span)) {
             self.problems.push(Problem::new(code, span, message).help(hint));
-        }
-    }
-
-    fn required(&mut self, decl: &ModelDecl<'_>, draft: &Draft) {
-        let absent = [
-            draft.vocab.is_absent(),
-            draft.context.is_absent(),
-            draft.width.is_absent(),
-            draft.depth.is_absent(),
-            draft.heads.is_absent(),
-            draft.rope_theta.is_absent(),
-            draft.ffn_hidden.is_absent(),
-        ];
-        let meant = |name: &str| draft.misspelled.contains(name);
-        let missing: Vec<_> = words::REQUIRED
-            .into_iter()
-            .zip(absent)
-            .filter(|((name, path, _), absent)| {
-                *absent && !meant(name) && !path.iter().any(|p| meant(p))
-            })
-            .map(|(required, _)| required)
-            .collect();
-        if let [first, ..] = missing.as_slice() {
-            let names: Vec<&str> = missing.iter().map(|(name, ..)| *name).collect();
-            let message =
-                format!("model `{}` lacks {}", clipped(decl.name.text), join_names(&names, "and"));
-            let uses: Vec<&str> = missing.iter().map(|(.., example)| *example).collect();
-            let hint = match uses.as_slice() {
-                [_] => format!("add `{}`", first.2),
-                _ => format!("for example {}", join_names(&uses, "and")),
-            };
-            self.report([Some(decl.name.span)], Code::MissingKey, message, hint);
         }
     }
 

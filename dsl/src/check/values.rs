@@ -110,7 +110,7 @@ impl<'s> Reader<'_, 's> {
             // Beyond any 64-bit count it is the literal itself that is wrong.
             let is_number = read.is_ok() || literal.starts_with('-');
             let code = if is_number { Code::Range } else { Code::Number };
-            let limits = format!("{}..={}", grouped(min.into()), grouped(max.into()));
+            let limits = format!("{} to {}", grouped(min.into()), grouped(max.into()));
             let message = format!("{name} `{shown}` is out of range {limits}");
             Problem::new(code, value.span, message).help(format!("for example `{example}`"))
         };
@@ -248,12 +248,15 @@ impl<'s> Reader<'_, 's> {
             return self.not_yet(value.span, feature, &takes);
         }
         let span = name.map_or(value.span, |name| name.span);
+        let compact = name.and_then(|name| long_form(name.text));
+        let compact = compact.filter(|(form, _)| names.contains(form));
         let known = name.and_then(|name| said_otherwise(key, name.text));
         let near = name.and_then(|name| nearest_name(name.text, &names));
-        let hint = match (known, near) {
-            (Some(known), _) => known.to_owned(),
-            (None, Some(meant)) => format!("did you mean `{meant}`?"),
-            (None, None) => {
+        let hint = match (compact, known, near) {
+            (Some((form, group)), ..) => format!("write `{form}(group: {group})`"),
+            (None, Some(known), _) => known.to_owned(),
+            (None, None, Some(meant)) => format!("did you mean `{meant}`?"),
+            (None, None, None) => {
                 format!("for example `{key} {}`", forms.first().map_or("", |form| form.example))
             }
         };
@@ -272,6 +275,26 @@ impl<'a, 's> Taken<'a, 's> {
     pub(super) fn missing<T>(&self) -> Slot<T> {
         if self.broken { Slot::Broken } else { Slot::Absent }
     }
+}
+
+/// Form and group of a storage as kernels and tables name it: `q4m` and `32` of `q4g32m`.
+fn long_form(name: &str) -> Option<(&'static str, &str)> {
+    let (bits, rest) = name.split_once('g')?;
+    let (group, minimum) = match rest.strip_suffix('m') {
+        Some(group) => (group, true),
+        None => (rest, false),
+    };
+    let is_group = group == "row" || group.parse::<u32>().is_ok();
+    let form = match (bits, minimum) {
+        ("q4", false) => "q4",
+        ("q6", false) => "q6",
+        ("q8", false) => "q8",
+        ("q4", true) => "q4m",
+        ("q6", true) => "q6m",
+        ("q8", true) => "q8m",
+        _ => return None,
+    };
+    is_group.then_some((form, group))
 }
 
 /// A value in words.

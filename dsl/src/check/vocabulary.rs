@@ -97,16 +97,38 @@ pub(super) const ACTIVATIONS: [Form; 2] =
     [form("f32", &[], "f32"), form("q8", &["group"], "q8(group: 64)")];
 pub(super) const EMBEDDINGS: [Form; 2] = [form("tied", &[], "tied"), form("untied", &[], "untied")];
 
-/// What a model must give: the key, how it is reached, and a complete use.
-pub(super) const REQUIRED: [(&str, &[&str], &str); 7] = [
-    ("vocab", &[], "vocab 32_000"),
-    ("context", &[], "context 2_048"),
-    ("width", &[], "width 576"),
-    ("depth", &[], "depth 30"),
-    ("heads", &["block", "attention"], "block { attention gqa(heads: 9) }"),
-    ("theta", &["block", "position"], "block { position rope(theta: 10_000) }"),
-    ("hidden", &["block", "ffn"], "block { ffn swiglu(hidden: 1_536) }"),
+/// A value that a model must give.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Required {
+    pub(super) name: &'static str,
+    /// The key of `block` whose form has it for an argument, if it is none of the model's own keys.
+    pub(super) home: Option<&'static str>,
+    /// A complete use of the key.
+    pub(super) example: &'static str,
+}
+
+const fn own(name: &'static str, example: &'static str) -> Required {
+    Required { name, home: None, example }
+}
+
+const fn of_block(name: &'static str, home: &'static str, example: &'static str) -> Required {
+    Required { name, home: Some(home), example }
+}
+
+/// What a model must give.
+pub(super) const REQUIRED: [Required; 7] = [
+    own("vocab", "vocab 32_000"),
+    own("context", "context 2_048"),
+    own("width", "width 576"),
+    own("depth", "depth 30"),
+    of_block("heads", "attention", "attention gqa(heads: 9)"),
+    of_block("theta", "position", "position rope(theta: 10_000)"),
+    of_block("hidden", "ffn", "ffn swiglu(hidden: 1_536)"),
 ];
+
+/// A complete block.
+pub(super) const BLOCK_EXAMPLE: &str = "block { attention gqa(heads: 9)  \
+     position rope(theta: 10_000)  ffn swiglu(hidden: 1_536) }";
 
 /// Where each key and argument belongs.
 pub(super) const HOMES: [(&str, &str); 18] = [
@@ -135,10 +157,14 @@ const ATTENTION_HOME: &str = "block { attention gqa(..) }";
 /// What other descriptions of models call a key.
 pub(super) fn synonym(word: &str) -> Option<&'static str> {
     Some(match word {
-        "vocab_size" | "n_vocab" => "vocab",
+        "vocab_size" | "n_vocab" | "vocabulary" | "voc" => "vocab",
         "context_length" | "max_seq_len" | "max_position_embeddings" | "n_ctx" => "context",
         "dim" | "hidden_size" | "d_model" | "n_embd" => "width",
         "layers" | "n_layers" | "num_layers" | "num_hidden_layers" => "depth",
+        "share" | "shared" => "sharing",
+        "attn" | "self_attn" => "attention",
+        "pos" | "rotary" => "position",
+        "mlp" | "feed_forward" => "ffn",
         "n_heads" | "num_heads" | "num_attention_heads" => "heads",
         "n_kv_heads" | "num_kv_heads" | "num_key_value_heads" => "kv_heads",
         "intermediate_size" | "hidden_dim" | "d_ff" => "hidden",

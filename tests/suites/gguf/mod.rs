@@ -146,7 +146,11 @@ fn unsupported_types_are_refused_when_they_are_asked_for() {
     let expected =
         "tensor `odd` is stored as Q6_K, expected one of F32, F16, BF16, Q8_0, Q4_0, Q4_1";
     assert!(error.to_string().ends_with(expected), "{error}");
-    assert_eq!(error.fix(), "quantize the model to one of F32, F16, BF16, Q8_0, Q4_0, Q4_1");
+    assert_eq!(
+        error.fix(),
+        "quantize the model to one of F32, F16, BF16, Q8_0, Q4_0, Q4_1, as llama.cpp's \
+         `llama-quantize` does"
+    );
 }
 
 #[test]

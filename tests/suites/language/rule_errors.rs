@@ -44,10 +44,10 @@ fn heads() {
                   storage { blocks q4(group: 32)  embeddings q8(group: 32) }
                                                              ^^^^^^^^^^^^^
             help: groups are whole blocks of 32: give it rows that 32 divides, or use `f16`
-            error[D0010]: m.thin:1:7: model `m` lacks `heads`
-              model m {
-                    ^
-            help: add `block { attention gqa(heads: 9) }`
+            error[D0010]: m.thin:8:19: `gqa` lacks `heads`
+                      attention gqa(kv_heads: 3)
+                                ^^^^^^^^^^^^^^^^
+            help: write `attention gqa(heads: 9)`
         "#]],
     );
     let wide = [("width 576", "width 2_304"), ("heads: 9, kv_heads: 3", "heads: 2")];
@@ -109,7 +109,7 @@ fn sharing() {
             ("sharing none", "sharing imediate(2)"),
         ],
         expect![[r#"
-            error[D0015]: m.thin:12:23: n `0` is out of range 1..=4_096
+            error[D0015]: m.thin:12:23: n `0` is out of range 1 to 4_096
                   sharing immediate(0)
                                     ^
             help: for example `immediate(2)`
@@ -210,7 +210,7 @@ fn storage_groups() {
                   storage { blocks q6(group: rows)  embeddings q8(group: 32) }
                                              ^^^^
             help: did you mean `row`?
-            error[D0015]: m.thin:13:32: group `0` is out of range 1..=4_096
+            error[D0015]: m.thin:13:32: group `0` is out of range 1 to 4_096
                   storage { blocks q6(group: 0)  embeddings q8(group: 32) }
                                              ^
             help: for example `group: 32`
@@ -313,15 +313,15 @@ fn bases() {
     answers(
         &format!("{WHOLE}model n = mm {{ depth 0 }}\nmodel o = n {{ }}\n"),
         expect![[r#"
-        error[D0012]: m.thin:15:11: unknown base `mm`: no model of this name in the file
-          model n = mm { depth 0 }
-                    ^^
-        help: did you mean `m`?
-        error[D0015]: m.thin:15:22: depth `0` is out of range 1..=4_096
-          model n = mm { depth 0 }
-                               ^
-        help: for example `depth 30`
-    "#]],
+            error[D0012]: m.thin:15:11: unknown base `mm`: no model of this name in the file
+              model n = mm { depth 0 }
+                        ^^
+            help: did you mean `m`?
+            error[D0015]: m.thin:15:22: depth `0` is out of range 1 to 4_096
+              model n = mm { depth 0 }
+                                   ^
+            help: for example `depth 30`
+        "#]],
     );
     answers(
         "model a = b { }\nmodel b = c { }\nmodel c = a { }\nmodel d = a { }\n",
@@ -381,11 +381,11 @@ fn errors_of_meaning_are_all_found() {
          ffn geglu(hidden: 5)\n    }\n    sharing order [0, 31]\n    storage { blocks q5  blocks f32 }\n\
          }\n\nmodel b = c { }\n",
         expect![[r#"
-            error[D0010]: m.thin:1:7: model `a` lacks `width` and `theta`
+            error[D0010]: m.thin:1:7: model `a` lacks `width`
               model a {
                     ^
-            help: for example `width 576` and `block { position rope(theta: 10_000) }`
-            error[D0015]: m.thin:2:11: vocab `0` is out of range 1..=1_048_576
+            help: add `width 576` to it
+            error[D0015]: m.thin:2:11: vocab `0` is out of range 1 to 1_048_576
                   vocab 0
                         ^
             help: for example `vocab 32_000`
@@ -397,6 +397,10 @@ fn errors_of_meaning_are_all_found() {
                   hiden 576
                   ^^^^^
             help: did you mean `hidden`, of `block { ffn swiglu(..) }`?
+            error[D0010]: m.thin:6:5: `block` lacks `position`
+                  block {
+                  ^^^^^
+            help: add `position rope(theta: 10_000)` to it
             error[D0022]: m.thin:7:23: eps `0` is not above zero
                       norm rms(eps: 0)
                                     ^
@@ -435,4 +439,59 @@ fn errors_of_meaning_are_all_found() {
             help: a base is the name of another model of the same file
         "#]],
     );
+}
+
+/// What is missing is told where it belongs, so that the advice can be followed as it stands.
+#[test]
+fn what_a_model_lacks_is_told_where_it_belongs() {
+    let outside = "model m {\n    vocab 512  context 64  width 576  depth 2\n";
+    let block = |entries: &str| format!("{outside}    block {{ {entries} }}\n}}\n");
+    let [attention, position, ffn] =
+        ["attention gqa(heads: 9)", "position rope(theta: 10_000)", "ffn swiglu(hidden: 1_536)"];
+    answers(&format!("{outside}}}\n"), expect![[r#"
+        error[D0010]: m.thin:1:7: model `m` lacks `block`
+          model m {
+                ^
+        help: add `block { attention gqa(heads: 9)  position rope(theta: 10_000)  ffn swiglu(hidden: 1_536) }` to it
+    "#]]);
+    answers(&block(&format!("{attention} {ffn}")), expect![[r#"
+        error[D0010]: m.thin:3:5: `block` lacks `position`
+              block { attention gqa(heads: 9) ffn swiglu(hidden: 1_536) }
+              ^^^^^
+        help: add `position rope(theta: 10_000)` to it
+    "#]]);
+    answers(&block(&format!("{attention} position rope {ffn}")), expect![[r#"
+        error[D0010]: m.thin:3:46: `rope` lacks `theta`
+              block { attention gqa(heads: 9) position rope ffn swiglu(hidden: 1_536) }
+                                                       ^^^^
+        help: write `position rope(theta: 10_000)`
+    "#]]);
+    answers(&block(""), expect![[r#"
+        error[D0010]: m.thin:3:5: `block` lacks `attention`, `position` and `ffn`
+              block {  }
+              ^^^^^
+        help: for example `attention gqa(heads: 9)`, `position rope(theta: 10_000)` and `ffn swiglu(hidden: 1_536)`
+    "#]]);
+    assert!(deepthin_dsl::parse(&block(&[attention, position, ffn].join(" ")), "m.thin").is_ok());
+    answers(&block(&[attention, position, "mlp swiglu(hidden: 64)"].join(" ")), expect![[r#"
+        error[D0003]: m.thin:3:66: unknown key `mlp` in `block`
+              block { attention gqa(heads: 9) position rope(theta: 10_000) mlp swiglu(hidden: 64) }
+                                                                           ^^^
+        help: did you mean `ffn`?
+    "#]]);
+    let storage = format!("{outside}    storage {{ blocks q4g32m  embeddings q8grow }}\n}}\n");
+    answers(&storage, expect![[r#"
+        error[D0010]: m.thin:1:7: model `m` lacks `block`
+          model m {
+                ^
+        help: add `block { attention gqa(heads: 9)  position rope(theta: 10_000)  ffn swiglu(hidden: 1_536) }` to it
+        error[D0011]: m.thin:3:22: `blocks` takes `f32`, `f16`, `bf16`, `q8(group: 32)`, `q6(group: 64)`, `q4(group: 32)`, `q8m(group: 32)`, `q6m(group: 64)` or `q4m(group: 32)`, found `q4g32m`
+              storage { blocks q4g32m  embeddings q8grow }
+                               ^^^^^^
+        help: write `q4m(group: 32)`
+        error[D0011]: m.thin:3:41: `embeddings` takes `f32`, `f16`, `bf16`, `q8(group: 32)`, `q6(group: 64)`, `q4(group: 32)`, `q8m(group: 32)`, `q6m(group: 64)` or `q4m(group: 32)`, found `q8grow`
+              storage { blocks q4g32m  embeddings q8grow }
+                                                  ^^^^^^
+        help: write `q8(group: row)`
+    "#]]);
 }

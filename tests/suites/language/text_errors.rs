@@ -202,10 +202,11 @@ fn broken_entries() {
             error[D0002]: m.thin:4:14: expected a key, found `,`
                   width 576,
                            ^
-            help: entries need no separator: `width 576  depth 30`
+            help: entries need no separator: `width 576  depth 30`; in a number it is `_`: `32_000`
             error[D0002]: m.thin:4:10: expected a value or `{`, found the end of the line
                   width
                        ^
+            help: a key is followed by its value: `width 576`
             error[D0002]: m.thin:4:5: expected a key, found `576`
                   576
                   ^^^
@@ -229,6 +230,7 @@ fn broken_entries() {
             error[D0002]: m.thin:4:11: expected a value or `{`, found `)`
                   width )
                         ^
+            help: a key is followed by its value: `width 576`
             error[D0002]: m.thin:7:22: expected `)`, `,` or `:`, found `1e-5`
                       norm rms(eps 1e-5)
                                    ^^^^
@@ -278,10 +280,11 @@ fn syntax_errors_are_all_found() {
             error[D0002]: m.thin:13:18: expected a key, found `;`
               modle b { width 5; }
                                ^
-            help: entries need no separator: `width 576  depth 30`
+            help: entries need no separator: `width 576  depth 30`; in a number it is `_`: `32_000`
             error[D0002]: m.thin:15:17: expected a value or `{`, found `}`
               model c { depth }
                               ^
+            help: a key is followed by its value: `width 576`
         "#]],
     );
 }
@@ -300,10 +303,11 @@ fn a_long_line_is_cut_around_the_caret() {
     answers(
         &text,
         expect![[r#"
-        error[D0002]: m.thin:1:338: expected a value or `{`, found `@`
-           vocab 5 vocab 5 vocab 5 vocab 5 vocab 5  width @ depth 3 depth 3 depth 3 depth 3 depth 3 depth
-                                                          ^
-    "#]],
+            error[D0002]: m.thin:1:338: expected a value or `{`, found `@`
+               vocab 5 vocab 5 vocab 5 vocab 5 vocab 5  width @ depth 3 depth 3 depth 3 depth 3 depth 3 depth
+                                                              ^
+            help: a key is followed by its value: `width 576`
+        "#]],
     );
 }
 
@@ -312,10 +316,10 @@ fn tabs_and_line_ends_keep_the_caret_in_place() {
     answers(
         &with(&[("    width 576", "\t\twidth\t0")]).replace('\n', "\r\n"),
         expect![[r#"
-        error[D0015]: m.thin:4:9: width `0` is out of range 1..=65_536
-          		width	0
-          		     	^
-        help: for example `width 576`
-    "#]],
+            error[D0015]: m.thin:4:9: width `0` is out of range 1 to 65_536
+              		width	0
+              		     	^
+            help: for example `width 576`
+        "#]],
     );
 }

@@ -109,11 +109,11 @@ fn numbers() {
                   width 1_000_
                         ^^^^^^
             help: write digits, `_` between them, and K, M or G for a thousand, a million or a billion: `32_000`, `32K`
-            error[D0015]: m.thin:4:11: width `-0` is out of range 1..=65_536
+            error[D0015]: m.thin:4:11: width `-0` is out of range 1 to 65_536
                   width -0
                         ^^
             help: for example `width 576`
-            error[D0009]: m.thin:4:11: width `18446744073709551616` is out of range 1..=65_536
+            error[D0009]: m.thin:4:11: width `18446744073709551616` is out of range 1 to 65_536
                   width 18446744073709551616
                         ^^^^^^^^^^^^^^^^^^^^
             help: for example `width 576`
@@ -165,27 +165,27 @@ fn ranges() {
             ("group: 32", "group: 0"),
         ],
         expect![[r#"
-            error[D0015]: m.thin:2:11: vocab `0` is out of range 1..=1_048_576
+            error[D0015]: m.thin:2:11: vocab `0` is out of range 1 to 1_048_576
                   vocab 0
                         ^
             help: for example `vocab 32_000`
-            error[D0015]: m.thin:3:13: context `2G` is out of range 1..=16_777_216
+            error[D0015]: m.thin:3:13: context `2G` is out of range 1 to 16_777_216
                   context 2G
                           ^^
             help: for example `context 2_048`
-            error[D0015]: m.thin:5:11: depth `1_000_000_000` is out of range 1..=4_096
+            error[D0015]: m.thin:5:11: depth `1_000_000_000` is out of range 1 to 4_096
                   depth 1_000_000_000
                         ^^^^^^^^^^^^^
             help: for example `depth 30`
-            error[D0015]: m.thin:8:30: heads `0` is out of range 1..=1_024
+            error[D0015]: m.thin:8:30: heads `0` is out of range 1 to 1_024
                       attention gqa(heads: 0, kv_heads: 3)
                                            ^
             help: for example `heads: 9`
-            error[D0015]: m.thin:8:43: kv_heads `-3` is out of range 1..=1_024
+            error[D0015]: m.thin:8:43: kv_heads `-3` is out of range 1 to 1_024
                       attention gqa(heads: 9, kv_heads: -3)
                                                         ^^
             help: for example `kv_heads: 3`
-            error[D0015]: m.thin:13:32: group `0` is out of range 1..=4_096
+            error[D0015]: m.thin:13:32: group `0` is out of range 1 to 4_096
                   storage { blocks q4(group: 0)  embeddings q8(group: 32) }
                                              ^
             help: for example `group: 32`

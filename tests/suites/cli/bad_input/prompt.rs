@@ -67,7 +67,8 @@ fn texts() -> Vec<Case> {
             .fails(65, ["text@0x3: ", "UTF-8", "0xc3"]),
         run("a prompt in Latin-1 on the command line", 84)
             .script("exec \"$@\" -p \"$(printf 'caf\\351')\"")
-            .fails(2, ["UTF-8"]),
+            .fails(2, ["UTF-8", "fix: give every argument in UTF-8"]),
+        run("a prompt without -p", 81).line("abc").fails(2, ["'abc'", "fix: give a text with -p"]),
         run("a NUL in a prompt", 84).file("text", || b"a\0b").line("-n 1 -f @text"),
     ]
 }
