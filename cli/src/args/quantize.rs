@@ -16,7 +16,8 @@ use super::model::SourceArgs;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Formats are q4, q6 or q8 with a group: g32, g64, g96, g192 or row, and m where each group has a
-minimum beside its scale; and q8_0, q4_0, q4_1, f16, bf16, f32.
+minimum beside its scale, or as descriptions have them, \"q4m(group: 32)\"; and q8_0, q4_0, q4_1,
+f16, bf16, f32.
 
 Examples:
   deepthin quantize smollm2-135m -o smollm2-q4.packed.gguf
@@ -56,9 +57,27 @@ pub(crate) struct QuantizeArgs {
     pub(crate) json: bool,
 }
 
+/// The name of a format that is written as in a description: `q4g32m` of `q4m(group: 32)`.
+fn compact(text: &str) -> Option<String> {
+    let text = text.replace(' ', "");
+    let (form, group) = match text.split_once('(') {
+        Some((form, rest)) => (form, rest.strip_suffix(')')?.trim_start_matches("group:")),
+        None => (text.as_str(), "32"),
+    };
+    let (bits, minimum) = match form.strip_suffix('m') {
+        Some(bits) => (bits, "m"),
+        None => (form, ""),
+    };
+    ["q4", "q6", "q8"].contains(&bits).then(|| match group {
+        "row" => format!("{bits}row{minimum}"),
+        count => format!("{bits}g{count}{minimum}"),
+    })
+}
+
 /// A storage format by its name.
 fn format(text: &str) -> Result<Format, String> {
-    text.parse().map_err(|_| {
+    let read = text.parse().or_else(|error| compact(text).ok_or(error)?.parse());
+    read.map_err(|_: String| {
         let names: Vec<String> = Format::ALL.iter().map(ToString::to_string).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         match deepthin_dsl::nearest_name(text, &names) {
@@ -70,4 +89,27 @@ fn format(text: &str) -> Result<Format, String> {
             ),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::format;
+
+    #[test]
+    fn formats_are_read_in_both_notations() {
+        for (text, name) in [
+            ("q4g64", "q4g64"),
+            ("q4", "q4g32"),
+            ("q4m", "q4g32m"),
+            ("q6(group: 64)", "q6g64"),
+            ("q8m(192)", "q8g192m"),
+            ("q4(row)", "q4row"),
+            ("q4_1", "q4_1"),
+        ] {
+            assert_eq!(format(text).map(|format| format.to_string()), Ok(name.to_owned()));
+        }
+        for text in ["q5", "q4(group: 33)", "q4(32", "f16(32)", "q4mm", ""] {
+            assert!(format(text).is_err(), "{text}");
+        }
+    }
 }

@@ -279,12 +279,13 @@ impl<'a, 's> Taken<'a, 's> {
 
 /// Form and group of a storage as kernels and tables name it: `q4m` and `32` of `q4g32m`.
 fn long_form(name: &str) -> Option<(&'static str, &str)> {
-    let (bits, rest) = name.split_once('g')?;
-    let (group, minimum) = match rest.strip_suffix('m') {
-        Some(group) => (group, true),
+    let (bits, rest) = name.split_at_checked(2)?;
+    let (rest, minimum) = match rest.strip_suffix('m') {
+        Some(rest) => (rest, true),
         None => (rest, false),
     };
-    let is_group = group == "row" || group.parse::<u32>().is_ok();
+    let group = rest.strip_prefix('g').unwrap_or(rest);
+    let is_group = rest == "row" || (rest != group && group.parse::<u32>().is_ok());
     let form = match (bits, minimum) {
         ("q4", false) => "q4",
         ("q6", false) => "q6",

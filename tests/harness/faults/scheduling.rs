@@ -3,7 +3,8 @@
 use super::Change::{To, With};
 use super::Entry;
 
-const SESSION: &str = "runtime/src/session.rs";
+const SESSION: &str = "runtime/src/session/mod.rs";
+const WALK: &str = "runtime/src/session/walk.rs";
 const PROGRAM: &str = "runtime/src/program.rs";
 const THREADS: &str = "runtime/src/threads.rs";
 
@@ -28,13 +29,13 @@ pub(super) const FAULTS: &[Entry] = &[
     ),
     (
         "position-of-the-first-token",
-        SESSION,
+        WALK,
         "quotient.of(position)",
         To("quotient.of(pass.position)"),
     ),
     (
         "id-of-the-first-token",
-        SESSION,
+        WALK,
         "quotient.of(pass.tokens[token])",
         To("quotient.of(pass.tokens[0])"),
     ),
@@ -47,7 +48,7 @@ pub(super) const FAULTS: &[Entry] = &[
     ),
     ("truncate-keeps-the-position", SESSION, "self.position.min(position)", To("self.position")),
     ("visits-start-late-in-later-chunks", SESSION, "from.saturating_sub(done)", To("from")),
-    ("threads-share-working-memory", SESSION, "thread * self.scratch_stride", To("0")),
+    ("threads-share-working-memory", WALK, "thread * self.scratch_stride", To("0")),
     (
         "full-context-refused",
         SESSION,

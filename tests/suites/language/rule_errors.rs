@@ -448,50 +448,68 @@ fn what_a_model_lacks_is_told_where_it_belongs() {
     let block = |entries: &str| format!("{outside}    block {{ {entries} }}\n}}\n");
     let [attention, position, ffn] =
         ["attention gqa(heads: 9)", "position rope(theta: 10_000)", "ffn swiglu(hidden: 1_536)"];
-    answers(&format!("{outside}}}\n"), expect![[r#"
+    answers(
+        &format!("{outside}}}\n"),
+        expect![[r#"
         error[D0010]: m.thin:1:7: model `m` lacks `block`
           model m {
                 ^
         help: add `block { attention gqa(heads: 9)  position rope(theta: 10_000)  ffn swiglu(hidden: 1_536) }` to it
-    "#]]);
-    answers(&block(&format!("{attention} {ffn}")), expect![[r#"
+    "#]],
+    );
+    answers(
+        &block(&format!("{attention} {ffn}")),
+        expect![[r#"
         error[D0010]: m.thin:3:5: `block` lacks `position`
               block { attention gqa(heads: 9) ffn swiglu(hidden: 1_536) }
               ^^^^^
         help: add `position rope(theta: 10_000)` to it
-    "#]]);
-    answers(&block(&format!("{attention} position rope {ffn}")), expect![[r#"
+    "#]],
+    );
+    answers(
+        &block(&format!("{attention} position rope {ffn}")),
+        expect![[r#"
         error[D0010]: m.thin:3:46: `rope` lacks `theta`
               block { attention gqa(heads: 9) position rope ffn swiglu(hidden: 1_536) }
                                                        ^^^^
         help: write `position rope(theta: 10_000)`
-    "#]]);
-    answers(&block(""), expect![[r#"
+    "#]],
+    );
+    answers(
+        &block(""),
+        expect![[r#"
         error[D0010]: m.thin:3:5: `block` lacks `attention`, `position` and `ffn`
               block {  }
               ^^^^^
         help: for example `attention gqa(heads: 9)`, `position rope(theta: 10_000)` and `ffn swiglu(hidden: 1_536)`
-    "#]]);
+    "#]],
+    );
     assert!(deepthin_dsl::parse(&block(&[attention, position, ffn].join(" ")), "m.thin").is_ok());
-    answers(&block(&[attention, position, "mlp swiglu(hidden: 64)"].join(" ")), expect![[r#"
+    answers(
+        &block(&[attention, position, "mlp swiglu(hidden: 64)"].join(" ")),
+        expect![[r#"
         error[D0003]: m.thin:3:66: unknown key `mlp` in `block`
               block { attention gqa(heads: 9) position rope(theta: 10_000) mlp swiglu(hidden: 64) }
                                                                            ^^^
         help: did you mean `ffn`?
-    "#]]);
-    let storage = format!("{outside}    storage {{ blocks q4g32m  embeddings q8grow }}\n}}\n");
-    answers(&storage, expect![[r#"
-        error[D0010]: m.thin:1:7: model `m` lacks `block`
-          model m {
-                ^
-        help: add `block { attention gqa(heads: 9)  position rope(theta: 10_000)  ffn swiglu(hidden: 1_536) }` to it
-        error[D0011]: m.thin:3:22: `blocks` takes `f32`, `f16`, `bf16`, `q8(group: 32)`, `q6(group: 64)`, `q4(group: 32)`, `q8m(group: 32)`, `q6m(group: 64)` or `q4m(group: 32)`, found `q4g32m`
-              storage { blocks q4g32m  embeddings q8grow }
-                               ^^^^^^
-        help: write `q4m(group: 32)`
-        error[D0011]: m.thin:3:41: `embeddings` takes `f32`, `f16`, `bf16`, `q8(group: 32)`, `q6(group: 64)`, `q4(group: 32)`, `q8m(group: 32)`, `q6m(group: 64)` or `q4m(group: 32)`, found `q8grow`
-              storage { blocks q4g32m  embeddings q8grow }
-                                                  ^^^^^^
-        help: write `q8(group: row)`
-    "#]]);
+    "#]],
+    );
+    let storage = format!("{outside}    storage {{ blocks q4g32m  embeddings q8row }}\n}}\n");
+    answers(
+        &storage,
+        expect![[r#"
+            error[D0010]: m.thin:1:7: model `m` lacks `block`
+              model m {
+                    ^
+            help: add `block { attention gqa(heads: 9)  position rope(theta: 10_000)  ffn swiglu(hidden: 1_536) }` to it
+            error[D0011]: m.thin:3:22: `blocks` takes `f32`, `f16`, `bf16`, `q8(group: 32)`, `q6(group: 64)`, `q4(group: 32)`, `q8m(group: 32)`, `q6m(group: 64)` or `q4m(group: 32)`, found `q4g32m`
+                  storage { blocks q4g32m  embeddings q8row }
+                                   ^^^^^^
+            help: write `q4m(group: 32)`
+            error[D0011]: m.thin:3:41: `embeddings` takes `f32`, `f16`, `bf16`, `q8(group: 32)`, `q6(group: 64)`, `q4(group: 32)`, `q8m(group: 32)`, `q6m(group: 64)` or `q4m(group: 32)`, found `q8row`
+                  storage { blocks q4g32m  embeddings q8row }
+                                                      ^^^^^
+            help: write `q8(group: row)`
+        "#]],
+    );
 }

@@ -4,120 +4,22 @@
 //! step list once, every step on all threads with a barrier behind it. Because work is split
 //! over rows, heads and tokens and never over a sum, the logits do not depend on the number of
 //! threads or on how the tokens were cut.
-#![expect(unsafe_code, reason = "calls kernels with pointers that the validated program places")]
+
+mod error;
+mod walk;
+
+pub use error::{Origin, RunError};
 
 use crate::logits::first_non_finite;
-use crate::mapping::MappingError;
-use crate::memory::{OutOfMemory, Region};
-use crate::program::{Base, InvalidProgram, Operand, Program, ScalarSource, Split, Step, Variant};
-use crate::threads::{Pool, ThreadError, Worker};
+use crate::memory::Region;
+use crate::program::{Base, Operand, Program, Step};
+use crate::threads::{Pool, Worker};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use thiserror::Error;
+use walk::{Pass, Regions, run_step};
 
 /// Most parameters of either kind that a kernel may have.
 pub const MAX_PARAMETERS: usize = 32;
-
-/// Why a session could not be made or could not go on.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// A bug of the compiler.
-    #[error(transparent)]
-    Program(#[from] InvalidProgram),
-    /// A program with more parameters than a call can carry; a bug of the compiler.
-    #[error("kernel `{kernel}` has more than {MAX_PARAMETERS} parameters of one kind")]
-    Parameters {
-        /// The kernel.
-        kernel: String,
-    },
-    /// Weights or tables are not those that the program was made for.
-    #[error("the {what} have {found} bytes, the program needs {expected}")]
-    Constants {
-        /// Which of them.
-        what: &'static str,
-        /// Bytes at hand.
-        found: usize,
-        /// Bytes needed.
-        expected: u64,
-    },
-    /// No memory.
-    #[error(transparent)]
-    Memory(#[from] OutOfMemory),
-    /// No threads.
-    #[error(transparent)]
-    Threads(#[from] ThreadError),
-    /// The mapped weights have changed: what was computed with them is dropped.
-    #[error(transparent)]
-    Mapping(#[from] MappingError),
-    /// Nothing to compute on.
-    #[error("found no tokens to run, expected at least one")]
-    NoTokens,
-    /// The sequence would pass the end of the KV cache.
-    #[error("found {tokens} tokens {}, expected at most {}", whose(*.position), room(*.position, *.context))]
-    ContextFull {
-        /// Tokens in the cache.
-        position: u32,
-        /// Tokens given.
-        tokens: usize,
-        /// Positions of the cache.
-        context: u32,
-    },
-    /// A token that the vocabulary does not have.
-    #[error("found the token id {id}, expected one below the {vocab} of the vocabulary")]
-    TokenId {
-        /// The id.
-        id: u32,
-        /// Tokens of the vocabulary.
-        vocab: u32,
-    },
-    /// Infinite or NaN logits.
-    #[error(
-        "found logits that are not finite at position {position} ({origin}), expected finite ones"
-    )]
-    NonFinite {
-        /// Position of the token.
-        position: u32,
-        /// Where the first non-finite value appears.
-        origin: Origin,
-    },
-}
-
-/// Says to what tokens come in addition.
-fn whose(position: u32) -> String {
-    match position {
-        0 => "to run".to_owned(),
-        taken => format!("to run after {taken}"),
-    }
-}
-
-/// Says how many tokens a context still takes.
-fn room(position: u32, context: u32) -> String {
-    match context.saturating_sub(position) {
-        room if room == context => format!("the context of {context}"),
-        room => format!("the {room} that are left of the context of {context}"),
-    }
-}
-
-/// Where the first non-finite value of a computation appears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// In the embedding.
-    Embedding,
-    /// In the output of this block application.
-    Application(usize),
-    /// After the last block.
-    Head,
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Origin::Embedding => f.write_str("first in the embedding of the token"),
-            Origin::Application(i) => write!(f, "first in the output of layer {i}"),
-            Origin::Head => f.write_str("first in the output head"),
-        }
-    }
-}
 
 /// What the sessions of a program share and only read.
 #[derive(Debug)]
@@ -143,36 +45,6 @@ pub struct StepTime {
     pub whole: Duration,
     /// In kernels, on each thread.
     pub kernels: Vec<Duration>,
-}
-
-/// The memory of a session.
-struct Regions {
-    constants: Arc<Constants>,
-    arena: Region,
-    scratch: Region,
-    scratch_stride: usize,
-    kv: Region,
-    logits: Region,
-}
-
-/// The tokens of one pass over a step list.
-#[derive(Clone, Copy)]
-struct Pass<'a> {
-    /// Ids of the chunk.
-    tokens: &'a [u32],
-    /// Absolute position of the chunk's first token.
-    position: u32,
-    /// First token of the chunk that this pass computes, and one past the last.
-    first: usize,
-    end: usize,
-}
-
-impl Pass<'_> {
-    /// Those of the steps that a pass of so many tokens takes.
-    fn steps<'s>(&self, steps: &'s [Step]) -> impl Iterator<Item = &'s Step> {
-        let tokens = self.end - self.first;
-        steps.iter().filter(move |step| step.passes.have(tokens))
-    }
 }
 
 impl Session {
@@ -433,97 +305,4 @@ fn first_vector(program: &Program, step: &Step) -> Option<(Operand, u32)> {
     let operand = step.operands.first().filter(|operand| operand.base == Base::Arena)?;
     let kernel = program.kernels.get(step.variants.last()?.kernel)?;
     Some((*operand, u32::try_from(kernel.buffers.first()?.bytes / 4).ok()?))
-}
-
-/// One thread's part of one step.
-fn run_step(program: &Program, memory: &Regions, step: &Step, pass: Pass<'_>, worker: &Worker<'_>) {
-    match step.split {
-        Split::Units { .. } | Split::ChunkUnits { .. } => {
-            let mut token = pass.first;
-            while token < pass.end {
-                let left = pass.end - token;
-                let fits = |v: &&Variant| v.tile as usize <= left;
-                let Some(variant) = step.variants.iter().find(fits) else { return };
-                let position = pass.position + u32::try_from(token).unwrap_or(0);
-                let share = worker.share(step.split.units(position));
-                if share.0 < share.1 {
-                    call(program, memory, step, variant, pass, token, share, worker.thread);
-                }
-                token += variant.tile as usize;
-            }
-        }
-        Split::TokenUnits { count } => {
-            let count = u64::from(count);
-            let (mut at, end) = worker.share((pass.end - pass.first) as u64 * count);
-            let Some(variant) = step.variants.last() else { return };
-            while at < end {
-                let token = at / count;
-                let stop = end.min((token + 1) * count);
-                let share = (at - token * count, stop - token * count);
-                let token = pass.first + usize::try_from(token).unwrap_or(0);
-                call(program, memory, step, variant, pass, token, share, worker.thread);
-                at = stop;
-            }
-        }
-    }
-}
-
-/// One kernel call.
-fn call(
-    program: &Program,
-    memory: &Regions,
-    step: &Step,
-    variant: &Variant,
-    pass: Pass<'_>,
-    token: usize,
-    share: (u64, u64),
-    thread: usize,
-) {
-    let position = pass.position + u32::try_from(token).unwrap_or(0);
-    let mut buffers = [std::ptr::null_mut(); MAX_PARAMETERS];
-    for (slot, operand) in buffers.iter_mut().zip(&step.operands) {
-        *slot = memory.address(operand, token, token - pass.first, position, thread);
-    }
-    let mut scalars = [0; MAX_PARAMETERS];
-    for (slot, source) in scalars.iter_mut().zip(&variant.scalars) {
-        *slot = match source {
-            ScalarSource::RangeBegin => i64::try_from(share.0).unwrap_or(0),
-            ScalarSource::RangeEnd => i64::try_from(share.1).unwrap_or(0),
-            ScalarSource::Position(quotient) => quotient.of(position),
-            ScalarSource::TokenId(quotient) => quotient.of(pass.tokens[token]),
-        };
-    }
-    let kernel = &program.kernels[variant.kernel];
-    let (buffers, scalars) = (&buffers[..step.operands.len()], &scalars[..variant.scalars.len()]);
-    // SAFETY: `Program::validate` has proved that these operands and scalars stay inside their
-    // regions and declared bounds for every token of a chunk, every position of the context and
-    // every token id (checked in `admit`). Threads write disjoint units of a step, and barriers
-    // lie between steps.
-    unsafe { kernel.code.call(buffers, scalars) };
-}
-
-impl Regions {
-    fn address(
-        &self,
-        operand: &Operand,
-        token: usize,
-        head_token: usize,
-        position: u32,
-        thread: usize,
-    ) -> *mut u8 {
-        let (base, token) = match operand.base {
-            Base::Image => (self.constants.image.as_ptr(), token),
-            Base::Tables => (self.constants.tables.as_ptr(), token),
-            Base::Arena => (self.arena.as_ptr(), token),
-            Base::Scratch => {
-                (self.scratch.as_ptr().wrapping_add(thread * self.scratch_stride), token)
-            }
-            Base::Kv => (self.kv.as_ptr(), token),
-            Base::Logits => (self.logits.as_ptr(), head_token),
-        };
-        let offset = operand.offset
-            + token as u64 * operand.token_stride
-            + u64::from(position) * operand.position_stride;
-        base.wrapping_add(usize::try_from(offset).unwrap_or(0))
-    }
 }
