@@ -29,8 +29,11 @@ struct Finding {
 pub(crate) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let mut findings = args.output.form().map(Answers::<Finding>::new);
     let mut exit = Exit::Success;
+    let mut any_read = false;
     for file in &args.files {
-        let verdict = match (check(file), &mut findings) {
+        let answer = check(file);
+        any_read |= matches!(answer, Ok(_) | Err(Failure::Description { .. }));
+        let verdict = match (answer, &mut findings) {
             (Ok(names), None) => {
                 Stdout::new().line(format_args!("{names}"))?;
                 Exit::Success
@@ -47,7 +50,8 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
             exit = verdict;
         }
     }
-    findings.map_or(Ok(()), Answers::finish)?;
+    // An empty list would say that nothing is wrong.
+    findings.filter(|_| any_read).map_or(Ok(()), Answers::finish)?;
     Ok(exit)
 }
 

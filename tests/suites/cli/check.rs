@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use deepthin_tests::program::{Ended, deepthin};
 use expect_test::expect;
+use serde_json::Value;
 
 use super::{Folder, assert_fails, ended, example};
 
@@ -41,6 +42,20 @@ fn diagnostics_are_data_where_json_is_asked_for() {
         {"file":"wrong.thin","line":1,"column":7,"code":"D0006","message":"U+0007 is a control character","help":"remove it"}
     "#]]
     .assert_eq(&ended.stdout.replace(&path, "wrong.thin"));
+}
+
+#[test]
+fn json_lists_diagnostics_of_what_could_be_read() {
+    let folder = Folder::new();
+    let path = folder.file("wrong.thin", "model m {\n    widht 576\n    depth 0\n}\n");
+    let list = |files: &[&str]| ended(&[&["check", "--json"], files].concat());
+    let found = list(&[&path]);
+    let diagnostics: Vec<Value> = serde_json::from_str(&found.stdout).unwrap();
+    assert_eq!((found.code, diagnostics[0]["line"].as_u64()), (Some(1), Some(1)));
+    assert!(diagnostics.len() > 1 && diagnostics[0]["message"].is_string());
+    assert_eq!(list(&[&right()]).stdout, "[]\n");
+    assert_fails(&list(&[&folder.path("none.thin")]), 66, &["none.thin: "]);
+    assert_eq!(list(&[&folder.path("none.thin")]).stdout, "");
 }
 
 #[test]

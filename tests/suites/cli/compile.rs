@@ -55,6 +55,20 @@ fn what_was_written_is_told_as_json() {
 }
 
 #[test]
+fn objects_and_headers_are_made_for_another_machine() {
+    let folder = Folder::new();
+    let (small, out) = (folder.small(), folder.path("out"));
+    let arm = "aarch64-unknown-linux-gnu";
+    let words = ["compile", &small, "-o", &out, "--target", arm, "--emit", "obj,header"];
+    stdout(&words);
+    let object = fs::read(folder.path("out/bytes.o")).unwrap();
+    // ELF's machine number of aarch64.
+    assert_eq!((&object[..4], object[18]), (&b"\x7fELF"[..], 183));
+    let header = fs::read_to_string(folder.path("out/bytes.h")).unwrap();
+    assert!(header.contains(arm) && header.contains("void deepthin_bytes_"), "{header}");
+}
+
+#[test]
 fn a_longer_context_makes_longer_caches() {
     let folder = Folder::new();
     let (small, out) = (folder.small(), folder.path("out"));

@@ -1,5 +1,6 @@
 //! `deepthin run`: what is written where, that seeds repeat, and how it ends.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
@@ -41,6 +42,31 @@ fn a_seed_repeats_its_draws() {
     };
     assert_eq!(drawn("5"), drawn("5"));
     assert_ne!(drawn("5"), drawn("6"));
+}
+
+#[test]
+fn options_of_sampling_reach_the_sampler() {
+    let folder = Folder::new();
+    let small = folder.small();
+    let drawn = |sampling: &[&str]| {
+        stdout(&[&["run", &small, "--random", "1", "-p", "abc", "-n", "12"], sampling].concat())
+    };
+    let greedy = drawn(&["--temp", "0"]);
+    let free = ["--temp", "1.5", "--top-k", "0", "--top-p", "1", "--seed", "5"];
+    assert_ne!(drawn(&free), greedy);
+    for bound in [["--min-p", "1"], ["--top-k", "1"], ["--top-p", "0.0001"]] {
+        let mut sampling = free.to_vec();
+        match sampling.iter().position(|word| *word == bound[0]) {
+            Some(at) => sampling[at + 1] = bound[1],
+            None => sampling.extend(bound),
+        }
+        assert_eq!(drawn(&sampling), greedy, "{bound:?} leaves the likeliest alone");
+    }
+    let penalized = drawn(&["--temp", "0", "--repeat-penalty", "100"]);
+    let tokens: Vec<&str> = penalized.split_inclusive('>').collect();
+    let distinct: BTreeSet<&&str> = tokens.iter().collect();
+    assert_eq!((tokens.len(), distinct.len()), (12, 12), "nothing is repeated: {penalized}");
+    assert!(greedy.split_inclusive('>').collect::<BTreeSet<_>>().len() < 12);
 }
 
 #[test]
