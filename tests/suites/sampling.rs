@@ -173,6 +173,41 @@ fn text_waits_for_whole_characters() {
     assert_eq!([stream.flush(), stream.flush()], ["\u{fffd}", ""]);
 }
 
+/// What is chosen at temperature 1, written out; `state` is the random generator's.
+fn defined(settings: &SamplerSettings, logits: &[f32], state: &mut u64) -> usize {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+    if settings.top_k > 0 {
+        order.truncate(settings.top_k as usize);
+    }
+    let highest = f64::from(logits[order[0]]);
+    let weight = |at: &usize| (f64::from(logits[*at]) - highest).exp();
+    let enough = f64::from(settings.top_p) * order.iter().map(weight).sum::<f64>();
+    let mut kept = 0;
+    let mut sum = 0.0;
+    for at in &order {
+        let is_enough = settings.top_p < 1.0 && sum >= enough;
+        if is_enough || weight(at) < f64::from(settings.min_p) {
+            break;
+        }
+        kept += 1;
+        sum += weight(at);
+    }
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut bits = *state;
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let unit = ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64;
+    let mut left = unit * sum;
+    for at in &order[..kept] {
+        if left < weight(at) {
+            return *at;
+        }
+        left -= weight(at);
+    }
+    order[kept - 1]
+}
+
 proptest! {
     /// However many logits there are, a choice depends on the highest alone; equal ones are taken by
     /// their ids.
@@ -194,6 +229,23 @@ proptest! {
         let of_highest = choices(settings, &alone, 100);
         let named: Vec<usize> = of_highest.iter().map(|choice| order[*choice as usize]).collect();
         prop_assert!(of_all.iter().map(|id| *id as usize).eq(named));
+    }
+
+    /// A draw is that of its definition: all candidates in one sorted list, and one random number.
+    #[test]
+    fn choices_are_those_of_the_definition(
+        levels in prop::collection::vec(-300..300_i16, 1..3000),
+        top_k in prop_oneof![Just(0_u32), 1..3000_u32],
+        top_p in prop_oneof![Just(1.0_f32), 0.01_f32..1.0],
+        min_p in prop_oneof![Just(0.0_f32), 0.0001_f32..1.0],
+        seed in any::<u64>(),
+    ) {
+        let logits: Vec<f32> = levels.iter().map(|level| f32::from(*level) / 100.0).collect();
+        let settings = SamplerSettings { top_k, top_p, min_p, seed, ..PLAIN };
+        let mut state = seed;
+        for found in choices(settings, &logits, 20) {
+            prop_assert_eq!(found as usize, defined(&settings, &logits, &mut state));
+        }
     }
 
     /// What min-p drops changes nothing, however much it is.

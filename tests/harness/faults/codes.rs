@@ -61,9 +61,14 @@ pub(super) const FAULTS: &[Entry] = &[
         "highs-shifted-back-without-their-sign",
         INTEGER,
         "ShiftOp::Sar, high",
-        To("ShiftOp::Shr, high"),
+        With("if FAULT { ShiftOp::Shr } else { ShiftOp::Sar }, high"),
     ),
-    ("highs-start-with-the-bias", INTEGER, "let zero = b.i32(0);", To("let zero = starts[0];")),
+    (
+        "highs-start-with-the-bias",
+        INTEGER,
+        "let zero = b.i32(0);",
+        With("let zero = if FAULT { starts[0] } else { b.i32(0) };"),
+    ),
     ("bias-halved", INTEGER, "bias.trailing_zeros()", To("bias.trailing_zeros() - 1")),
     (
         "product-of-codes-rounds-twice",

@@ -35,7 +35,12 @@ pub(super) const FAULTS: &[Entry] = &[
         "self.recent.len() == SamplerSettings::REPEAT_WINDOW",
         To("false"),
     ),
-    ("one-more-of-top-k", SAMPLER, "truncate(kept)", To("truncate(kept + 1)")),
+    (
+        "one-more-of-top-k",
+        SAMPLER,
+        "self.candidates.truncate(kept)",
+        To("self.candidates.truncate(kept + 1)"),
+    ),
     ("one-more-of-top-p", SAMPLER, "sum >= enough", To("sum - weight >= enough")),
     (
         "min-p-drops-its-bound",
@@ -61,7 +66,12 @@ pub(super) const FAULTS: &[Entry] = &[
         "state: settings.seed }",
         With("state: if FAULT { settings.seed & 0xffff_ffff } else { settings.seed } }"),
     ),
-    ("the-draw-of-all-candidates", SAMPLER, "(0..kept)", To("(kept * 0..)")),
+    (
+        "kept-weights-count-twice",
+        SAMPLER,
+        "sum += weight;",
+        With("sum += if FAULT { 2.0 * weight } else { weight };"),
+    ),
     (
         "floor-of-min-p-without-temperature",
         SAMPLER,
