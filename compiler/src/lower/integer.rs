@@ -5,6 +5,7 @@
 //!
 //! Codes of 4 bits that are the high halves of bytes can be taken where they lie, sixteen times as
 //! large, if they have sums of their own: a line is shifted no more, and the sum once for a piece.
+//! Such sums are as exact: 16 * 15 is no more than the codes of 8 bits that a piece has room for.
 
 use super::codes::{self, Count, widened};
 use super::product::{Group, Product, RICH_IN_REGISTERS};
