@@ -69,10 +69,19 @@ pub enum CodecError {
 const SMALL_TEXT: usize = 1 << 18;
 
 /// Refuses a text that there is not enough memory to cut: the system would end the process.
-fn check_memory(tokenizer: &Tokenizer, text: &str) -> Result<(), CodecError> {
-    let needed = tokenizer.working_bytes(text);
+fn check_memory(tokenizer: &Tokenizer, spans: &[Span<'_>]) -> Result<(), CodecError> {
+    let bytes = spans.iter().map(|span| span.text.len()).sum();
+    if bytes <= SMALL_TEXT {
+        return Ok(());
+    }
+    // What is joined goes across the borders of spans.
+    let text = match spans {
+        [span] => Cow::Borrowed(span.text),
+        _ => spans.iter().map(|span| span.text).collect::<String>().into(),
+    };
+    let needed = tokenizer.working_bytes(&text);
     match Available::now().filter(|available| available.bytes < needed) {
-        Some(available) => Err(CodecError::Memory { bytes: text.len(), needed, available }),
+        Some(available) => Err(CodecError::Memory { bytes, needed, available }),
         None => Ok(()),
     }
 }
@@ -116,9 +125,7 @@ impl<'t> Codec<'t> {
             let text: String = spans.iter().map(|span| span.text).collect();
             return self.bytes_as_ids(text.as_bytes());
         };
-        for span in spans.iter().filter(|span| span.text.len() > SMALL_TEXT) {
-            check_memory(tokenizer, span.text)?;
-        }
+        check_memory(tokenizer, spans)?;
         let mut ids = tokenizer.encode_spans(spans)?;
         if let Some(bos) = self.chunk_start().filter(|bos| ids.first() != Some(bos)) {
             ids.insert(0, bos);

@@ -118,6 +118,9 @@ fn open(path: &Path, expected: &'static str) -> Result<(File, u64), FileError> {
     Ok((file, len))
 }
 
+/// What is expected where a text is to be read, from a file or from stdin.
+pub const TEXT: &str = "a text";
+
 /// What stdin is called in messages.
 pub const STDIN: &str = "<stdin>";
 
@@ -157,8 +160,12 @@ fn read_up_to(path: &Path, stream: impl Read, limit: u64) -> Result<Vec<u8>, Fil
 pub fn create_directory(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(|error| {
         let is_taken = error.kind() == ErrorKind::AlreadyExists;
-        let taken =
-            || io::Error::new(ErrorKind::AlreadyExists, "there is a file, expected a directory");
+        let taken = || {
+            io::Error::new(
+                ErrorKind::AlreadyExists,
+                "there is something else, expected a directory",
+            )
+        };
         let cause = if is_taken { taken() } else { error };
         FileError::Create { path: path.to_path_buf(), cause }
     })
@@ -250,9 +257,12 @@ fn begin(path: &Path, target: &Path, permissions: Permissions) -> Result<NamedTe
         }
         Ok(_) | Err(_) => {}
     }
-    if !directory(target).exists() {
-        let none = format!("there is no directory {}", Shown(directory(target)));
-        return Err(create(io::Error::new(ErrorKind::NotFound, none)));
+    match fs::metadata(directory(target)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let none = format!("there is no directory {}", Shown(directory(target)));
+            return Err(create(io::Error::new(ErrorKind::NotFound, none)));
+        }
+        Ok(_) | Err(_) => {}
     }
     tempfile::Builder::new()
         .prefix(".deepthin-")

@@ -60,17 +60,26 @@ fn usage_fix(answer: &clap::Error) -> &'static str {
         Some(ContextValue::String(found)) => !found.starts_with('-'),
         _ => false,
     };
+    let has_text = env::args_os().any(|word| TEXT_OPTIONS.iter().any(|option| word == *option));
     let takes_text =
         env::args_os().nth(1).is_some_and(|verb| TEXT_VERBS.iter().any(|text| verb == *text));
     match answer.kind() {
+        ErrorKind::UnknownArgument if is_word && takes_text && has_text => {
+            "put the whole text in quotes, behind one -p"
+        }
         ErrorKind::UnknownArgument if is_word && takes_text => "give a text with -p",
-        ErrorKind::InvalidUtf8 => "give every argument in UTF-8: iconv converts texts to it",
+        ErrorKind::InvalidUtf8 => {
+            "give every argument in UTF-8: convert the text with iconv, or rename the file"
+        }
         _ => "see what is possible with --help",
     }
 }
 
 /// The verbs that take a text behind an option, and are easily given it without.
 const TEXT_VERBS: [&str; 3] = ["run", "logits", "tokenize"];
+
+/// The options that a text stands behind.
+const TEXT_OPTIONS: [&str; 4] = ["-p", "--prompt", "-f", "--file"];
 
 /// The last line of clap's own messages.
 const SEE_HELP: &str = "For more information, try '--help'.";

@@ -309,7 +309,9 @@ fn syntax_hint(found: &str, expected: &[Rule]) -> Option<String> {
         _ if expects(Rule::open) && !expects(Rule::value) => {
             "a model is `model NAME { .. }` or `model NAME = BASE { .. }`".into()
         }
-        _ if expects(Rule::value) => "a key is followed by its value: `width 576`".into(),
+        _ if expects(Rule::value) && expects(Rule::open) => {
+            "a key is followed by its value: `width 576`".into()
+        }
         _ => return None,
     })
 }

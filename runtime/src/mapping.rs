@@ -52,7 +52,8 @@ pub enum MappingError {
     },
     /// It was written to.
     #[error(
-        "{}: the file was written to while it was mapped, expected it to stay as it is",
+        "{}: the file was written to, or its time was set, while it was mapped, expected it to stay \
+         as it is",
         Shown(.0)
     )]
     Written(PathBuf),
@@ -69,18 +70,34 @@ pub enum MappingError {
 impl MappingError {
     /// What the user can do about it.
     pub fn fix(&self) -> &'static str {
-        stamp::FIX
+        match self {
+            MappingError::Cut { .. } | MappingError::Written(_) => stamp::FIX,
+            MappingError::Unknown { .. } => {
+                "see to the disk or network that the file is on, and try again"
+            }
+        }
     }
 }
 
 impl Mapping {
     /// Maps the first `len` bytes of a file, which messages call `path`. `told` is written to
-    /// stderr where one of them is lost, if the program asked for that.
+    /// stderr where one of them is lost, if the program asked for that. Changes are those since
+    /// this call.
     ///
     /// # Errors
     /// The system has no address space, or does not map files of that kind.
     pub fn new(file: &File, path: &Path, len: usize, told: String) -> io::Result<Mapping> {
-        let mapped = Stamp::of(&file.metadata()?);
+        Mapping::since(Stamp::of(&file.metadata()?), file, path, len, told)
+    }
+
+    /// [`Mapping::new`] of a file that is to be as it was when its stamp was taken.
+    pub(crate) fn since(
+        mapped: Stamp,
+        file: &File,
+        path: &Path,
+        len: usize,
+        told: String,
+    ) -> io::Result<Mapping> {
         let (file, path) = (file.try_clone()?, path.to_path_buf());
         let map = MmapOptions::new().len(len).map_raw_read_only(&file)?;
         let watched = Watched::add(map.as_ptr() as usize, map.len(), told);
@@ -88,7 +105,7 @@ impl Mapping {
     }
 
     /// Refuses a file that was cut or written to since it was mapped: what was computed from its
-    /// bytes meanwhile is worth nothing. It takes a call of the system, some 0.3 microseconds.
+    /// bytes meanwhile is worth nothing. It takes one call of the system.
     ///
     /// # Errors
     /// What has changed.

@@ -8,6 +8,9 @@ use std::os::unix::fs::MetadataExt as _;
 pub(crate) const FIX: &str = "let the program that writes to the file finish, and start again";
 
 /// What changes when a file is written to: its length, or else the time of its last change.
+///
+/// Not noticed is who sets the time back, writes as many bytes within one tick of the system's
+/// clock, or stores through a map of an own; noticed as a change is who sets the time alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// Bytes of the file.

@@ -173,7 +173,7 @@ fn text_waits_for_whole_characters() {
     assert_eq!([stream.flush(), stream.flush()], ["\u{fffd}", ""]);
 }
 
-/// What is chosen at temperature 1, written out; `state` is the random generator's.
+/// What is chosen at a temperature above 0, written out; `state` is the random generator's.
 fn defined(settings: &SamplerSettings, logits: &[f32], state: &mut u64) -> usize {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
@@ -181,7 +181,8 @@ fn defined(settings: &SamplerSettings, logits: &[f32], state: &mut u64) -> usize
         order.truncate(settings.top_k as usize);
     }
     let highest = f64::from(logits[order[0]]);
-    let weight = |at: &usize| (f64::from(logits[*at]) - highest).exp();
+    let weight =
+        |at: &usize| ((f64::from(logits[*at]) - highest) / f64::from(settings.temperature)).exp();
     let enough = f64::from(settings.top_p) * order.iter().map(weight).sum::<f64>();
     let mut kept = 0;
     let mut sum = 0.0;
@@ -238,10 +239,11 @@ proptest! {
         top_k in prop_oneof![Just(0_u32), 1..3000_u32],
         top_p in prop_oneof![Just(1.0_f32), 0.01_f32..1.0],
         min_p in prop_oneof![Just(0.0_f32), 0.0001_f32..1.0],
+        temperature in 0.1_f32..10.0,
         seed in any::<u64>(),
     ) {
         let logits: Vec<f32> = levels.iter().map(|level| f32::from(*level) / 100.0).collect();
-        let settings = SamplerSettings { top_k, top_p, min_p, seed, ..PLAIN };
+        let settings = SamplerSettings { temperature, top_k, top_p, min_p, seed, ..PLAIN };
         let mut state = seed;
         for found in choices(settings, &logits, 20) {
             prop_assert_eq!(found as usize, defined(&settings, &logits, &mut state));

@@ -59,10 +59,12 @@ pub(crate) struct QuantizeArgs {
 
 /// The name of a format that is written as in a description: `q4g32m` of `q4m(group: 32)`.
 fn compact(text: &str) -> Option<String> {
-    let text = text.replace(' ', "");
     let (form, group) = match text.split_once('(') {
-        Some((form, rest)) => (form, rest.strip_suffix(')')?.trim_start_matches("group:")),
-        None => (text.as_str(), "32"),
+        Some((form, rest)) => {
+            let argument = rest.strip_suffix(')')?.trim();
+            (form.trim_end(), argument.strip_prefix("group:").unwrap_or(argument).trim_start())
+        }
+        None => (text, "32"),
     };
     let (bits, minimum) = match form.strip_suffix('m') {
         Some(bits) => (bits, "m"),
@@ -108,7 +110,9 @@ mod tests {
         ] {
             assert_eq!(format(text).map(|format| format.to_string()), Ok(name.to_owned()));
         }
-        for text in ["q5", "q4(group: 33)", "q4(32", "f16(32)", "q4mm", ""] {
+        for text in
+            ["q5", "q4(group:group:32)", "q 4", "q4(group: 33)", "q4(32", "f16(32)", "q4mm", ""]
+        {
             assert!(format(text).is_err(), "{text}");
         }
     }

@@ -29,10 +29,10 @@ struct Finding {
 pub(crate) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let mut findings = args.output.form().map(Answers::<Finding>::new);
     let mut exit = Exit::Success;
-    let mut any_read = false;
+    let mut any_checked = false;
     for file in &args.files {
         let answer = check(file);
-        any_read |= matches!(answer, Ok(_) | Err(Failure::Description { .. }));
+        any_checked |= matches!(answer, Ok(_) | Err(Failure::Description { .. }));
         let verdict = match (answer, &mut findings) {
             (Ok(names), None) => {
                 Stdout::new().line(format_args!("{names}"))?;
@@ -50,8 +50,8 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Exit, Failure> {
             exit = verdict;
         }
     }
-    // An empty list would say that nothing is wrong.
-    findings.filter(|_| any_read).map_or(Ok(()), Answers::finish)?;
+    // Where nothing was checked an empty list would say that nothing is wrong.
+    findings.filter(|_| any_checked).map_or(Ok(()), Answers::finish)?;
     Ok(exit)
 }
 

@@ -53,7 +53,8 @@ fn back_end(args: &DumpArgs, options: &RunOptions) -> Result<Box<dyn Backend>, F
     let vectors = match (args.stage, options.isa) {
         (Stage::Clif, None | Some(Vectors::Clif128)) => Some(Vectors::Clif128),
         (Stage::Clif, Some(_)) => {
-            let message = "--stage clif is what Cranelift receives, which the back end of that --isa does without";
+            let message = "--stage clif is what Cranelift receives: found the --isa of another back \
+                           end, expected clif128 or none";
             return Err(
                 Failure::new(Exit::Usage, message).fix("ask for --stage asm, or leave out --isa")
             );

@@ -116,8 +116,8 @@ pub(crate) fn text(args: &TextArgs) -> Result<Vec<u8>, Failure> {
 /// The bytes of a text file, or of stdin where it is called `-`; they are UTF-8.
 pub(crate) fn text_file(path: &Path) -> Result<Vec<u8>, Failure> {
     let (name, bytes) = match path.as_os_str() == "-" {
-        true => (file::STDIN.to_owned(), file::read_stdin("a text", MAX_TEXT_BYTES)?),
-        false => (Shown(path).to_string(), file::read(path, "a text", MAX_TEXT_BYTES)?),
+        true => (file::STDIN.to_owned(), file::read_stdin(file::TEXT, MAX_TEXT_BYTES)?),
+        false => (Shown(path).to_string(), file::read(path, file::TEXT, MAX_TEXT_BYTES)?),
     };
     match str::from_utf8(&bytes) {
         Ok(_) => Ok(bytes),

@@ -96,12 +96,17 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<Exit, Failure> {
             let mut stdout = Stdout::new();
             match score.tokens {
                 // One number has no spread.
-                0 | 1 => stdout.line(format_args!("PPL = {perplexity:.4}, of one token"))?,
+                1 => stdout.line(format_args!("PPL = {perplexity:.4}, of one token"))?,
                 _ => stdout.line(format_args!("PPL = {perplexity:.4} +/- {error:.5}"))?,
             }
             if let Some(Divergence { mean, error, same_top }) = divergence {
                 let same = 100.0 * same_top;
-                stdout.line(format_args!("KL = {mean:.5} +/- {error:.5}, same top {same:.2} %"))?;
+                match score.tokens {
+                    1 => stdout.line(format_args!("KL = {mean:.5}, same top {same:.2} %"))?,
+                    _ => stdout.line(format_args!(
+                        "KL = {mean:.5} +/- {error:.5}, same top {same:.2} %"
+                    ))?,
+                }
             }
         }
     }

@@ -54,8 +54,9 @@ impl RunOptions {
 /// A compiled model with packed weights. Sessions made of it share both.
 ///
 /// The weights of a packed file are mapped from it: while the engine lives, nobody may cut the file
-/// or write to it. Another that takes its place by renaming does no harm. Where it is cut all the
-/// same the process ends by SIGBUS, or as
+/// or write to it. Another that takes its place by renaming does no harm. Where it is done all the
+/// same, a session ends with [`RunError::Mapping`](deepthin_runtime::session::RunError), or, where
+/// whole pages are gone, the process by SIGBUS, or as
 /// [`exit_where_pages_are_lost`](deepthin_runtime::mapping::exit_where_pages_are_lost) says.
 pub struct Engine {
     model: Model,

@@ -49,6 +49,6 @@ pub fn check_memory(regions: &Regions, context: u32, threads: usize) -> Result<(
         work: work.saturating_add(regions.tables).div_ceil(MIB),
         available: available.bytes / MIB,
         bound: available.bound,
-        fits: room.checked_div(per_position).unwrap_or(0) / 64 * 64,
+        fits: room.checked_div(per_position).unwrap_or(0) / u64::from(CHUNK) * u64::from(CHUNK),
     })
 }

@@ -220,8 +220,8 @@ impl GgufModel {
 }
 
 /// A name as an identifier of the description language.
-/// A name may be a long text.
 pub(super) fn identifier(name: &str) -> String {
+    /// A file's name may be a long text.
     const MOST_CHARACTERS: usize = 64;
     let mut text: String = name
         .chars()

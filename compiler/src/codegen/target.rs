@@ -63,7 +63,8 @@ const X86_64: [Cpu; 5] = [
     },
     Cpu {
         name: "x86-64-v4",
-        about: "AVX-512 F, BW, CD, DQ and VL: Intel servers since 2017, AMD since 2022 (our 512-bit code needs VNNI too)",
+        about: "AVX-512 F, BW, CD, DQ and VL, without the VNNI that 512 bits take: Intel servers \
+                since 2017, AMD since 2022",
         features: Some(&[X86_64_V3, X86_64_V4]),
     },
     Cpu {

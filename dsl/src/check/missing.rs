@@ -46,10 +46,21 @@ pub(super) fn missing(decl: &ModelDecl<'_>, draft: &Draft) -> Vec<Problem> {
                 match entry(entries, home) {
                     None => keys.push((home, *example)),
                     Some((_, value)) => {
-                        let form = example.split([' ', '(']).nth(1).unwrap_or_default();
-                        let message = format!("`{form}` lacks `{name}`");
+                        let (form, has_arguments) = match &value.kind {
+                            ValueKind::Call { name, arguments } => {
+                                (name.text, !arguments.is_empty())
+                            }
+                            ValueKind::Word(word) => (*word, false),
+                            _ => (home, false),
+                        };
+                        let message = format!("`{}` lacks `{name}`", clipped(form));
                         let problem = Problem::new(Code::MissingKey, value.span, message);
-                        problems.push(problem.help(format!("write `{example}`")));
+                        // What is there already is kept.
+                        let argument = example.split_once('(').map(|(_, rest)| rest);
+                        problems.push(problem.help(match argument.filter(|_| has_arguments) {
+                            Some(rest) => format!("add `{}` to it", rest.trim_end_matches(')')),
+                            None => format!("write `{example}`"),
+                        }));
                     }
                 }
             }

@@ -2,7 +2,8 @@
 //!
 //! `read` takes each model's own entries into a draft, by the words of `vocabulary` and the
 //! value readers of `values`; bases are then merged in, `missing` tells what a model lacks, and
-//! `rules` checks what ties values together. A value that was reported once is `Broken`, so that nothing else complains of it.
+//! `rules` checks what ties values together. A value that was reported once is `Broken`, so that
+//! nothing else complains of it.
 
 mod draft;
 mod missing;

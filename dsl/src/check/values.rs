@@ -2,6 +2,7 @@
 
 use crate::ast::{Argument, Ident, Value, ValueKind};
 use crate::diagnostic::{Code, Problem, Span};
+use crate::model::Group;
 use crate::number::{self, BadCount, grouped};
 use crate::source::{MAX_DIAGNOSTICS, Source, clipped};
 use crate::suggest::{join, join_names, nearest_name};
@@ -249,7 +250,9 @@ impl<'s> Reader<'_, 's> {
         }
         let span = name.map_or(value.span, |name| name.span);
         let compact = name.and_then(|name| long_form(name.text));
-        let compact = compact.filter(|(form, _)| names.contains(form));
+        let takes_group = |form: &Form| form.parameters.contains(&"group");
+        let compact = compact
+            .filter(|(name, _)| forms.iter().any(|form| form.name == *name && takes_group(form)));
         let known = name.and_then(|name| said_otherwise(key, name.text));
         let near = name.and_then(|name| nearest_name(name.text, &names));
         let hint = match (compact, known, near) {
@@ -285,7 +288,8 @@ fn long_form(name: &str) -> Option<(&'static str, &str)> {
         None => (rest, false),
     };
     let group = rest.strip_prefix('g').unwrap_or(rest);
-    let is_group = rest == "row" || (rest != group && group.parse::<u32>().is_ok());
+    let is_size = group.parse().is_ok_and(|group| Group::SIZES.contains(&group));
+    let is_group = rest == "row" || (rest != group && is_size);
     let form = match (bits, minimum) {
         ("q4", false) => "q4",
         ("q6", false) => "q6",

@@ -96,6 +96,16 @@ pub enum Fault {
         /// The most that deepthin reads.
         limit: u64,
     },
+    /// More arrays in arrays than a file may have.
+    #[error("{place} makes {count} arrays in arrays, expected at most {limit} in a file")]
+    NestedArrays {
+        /// Where the last of them are.
+        place: String,
+        /// Those of the file so far.
+        count: u64,
+        /// The most that deepthin reads.
+        limit: u64,
+    },
     /// A string length that the rest of the file cannot hold.
     #[error(
         "{place} claims a string of {length} bytes, expected at most the {remaining} that are left"
@@ -412,6 +422,7 @@ impl Fault {
             | Fault::DimensionCount { .. }
             | Fault::ZeroDimension { .. }
             | Fault::RemovedType { .. }
+            | Fault::NestedArrays { .. }
             | Fault::Misaligned { .. }
             | Fault::Overlap { .. }
             | Fault::OutOfPlace { .. } => "convert the model anew with current tools",

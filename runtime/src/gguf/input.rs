@@ -59,7 +59,7 @@ impl Input {
     pub(super) fn map(&self, told: String) -> Result<Mapping, GgufError> {
         let fail = |error| GgufError::new(&self.path, None, Fault::Map(error));
         let len = usize::try_from(self.len()).map_err(|error| fail(io::Error::other(error)))?;
-        Mapping::new(&self.file, &self.path, len, told).map_err(fail)
+        Mapping::since(self.opened, &self.file, &self.path, len, told).map_err(fail)
     }
 
     /// The file from its first byte on, as a stream.

@@ -191,9 +191,12 @@ impl<'a> Reader<'a> {
     pub(super) fn nested_count(&mut self, each: u64, place: Place<'_>) -> Result<usize, GgufError> {
         let offset = self.offset();
         let count = self.u64(place)?;
-        let limit = MAX_NESTED_ARRAYS - self.nested;
-        let fits = self.limited(offset, count, each, limit, place)?;
-        self.nested += count;
+        let fits = self.check_count(offset, count, each, place)?;
+        self.nested = self.nested.saturating_add(count);
+        if self.nested > MAX_NESTED_ARRAYS {
+            let (place, count, limit) = (place.to_string(), self.nested, MAX_NESTED_ARRAYS);
+            return Err(self.fail(offset, Fault::NestedArrays { place, count, limit }));
+        }
         Ok(fits)
     }
 

@@ -141,9 +141,8 @@ impl Session {
                 if let Some((operand, elements)) = first_vector(&program, step) {
                     self.show(operand, elements, chunk.len(), &mut |x| visit(number, x));
                 }
-                self.walk(std::slice::from_ref(step), pass);
+                self.walk_unchanged(std::slice::from_ref(step), pass)?;
             }
-            self.memory.constants.image.check_unchanged()?;
             self.show(stream, width, chunk.len(), &mut |x| visit(program.body.len(), x));
             self.position += u32::try_from(chunk.len()).unwrap_or(0);
         }
@@ -160,6 +159,7 @@ impl Session {
         let pass = Pass { tokens: &tokens, position: self.position, first: 0, end: 1 };
         let mut times = self.walk_timed(&program.body, pass);
         times.extend(self.walk_timed(&program.head, pass));
+        self.memory.constants.image.check_unchanged()?;
         self.position += 1;
         Ok(times)
     }
@@ -192,13 +192,12 @@ impl Session {
         for chunk in tokens.chunks(program.chunk as usize) {
             let mut pass =
                 Pass { tokens: chunk, position: self.position, first: 0, end: chunk.len() };
-            self.walk(&program.body, pass);
+            self.walk_unchanged(&program.body, pass)?;
             let mut first = from.saturating_sub(done).min(chunk.len());
             while first < chunk.len() {
                 pass.first = first;
                 pass.end = chunk.len().min(first + program.head_tile as usize);
-                self.walk(&program.head, pass);
-                self.memory.constants.image.check_unchanged()?;
+                self.walk_unchanged(&program.head, pass)?;
                 for token in pass.first..pass.end {
                     place = (token - pass.first) as u64 * program.regions.logits_stride;
                     let logits =
@@ -233,6 +232,12 @@ impl Session {
             Some(&id) => Err(RunError::TokenId { id, vocab }),
             None => Ok(()),
         }
+    }
+
+    /// Runs steps on all threads, on weights that nobody has changed by then.
+    fn walk_unchanged(&mut self, steps: &[Step], pass: Pass<'_>) -> Result<(), RunError> {
+        self.walk(steps, pass);
+        Ok(self.memory.constants.image.check_unchanged()?)
     }
 
     /// Runs steps on all threads.

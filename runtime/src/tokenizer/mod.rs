@@ -143,7 +143,7 @@ impl Tokenizer {
     pub fn working_bytes(&self, text: &str) -> u64 {
         let joined = match &self.scheme {
             Scheme::ByteLevel(scheme) => scheme.longest_word(text),
-            Scheme::SentencePiece(_) => text.len(),
+            Scheme::SentencePiece(_) => text.chars().count(),
         };
         (joined as u64).saturating_mul(Merger::SYMBOL_BYTES as u64)
     }

@@ -47,7 +47,7 @@ fn heads() {
             error[D0010]: m.thin:8:19: `gqa` lacks `heads`
                       attention gqa(kv_heads: 3)
                                 ^^^^^^^^^^^^^^^^
-            help: write `attention gqa(heads: 9)`
+            help: add `heads: 9` to it
         "#]],
     );
     let wide = [("width 576", "width 2_304"), ("heads: 9, kv_heads: 3", "heads: 2")];

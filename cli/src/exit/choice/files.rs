@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use deepthin::catalog;
 use deepthin::fetch::FetchError;
-use deepthin::file::FileError;
+use deepthin::file::{FileError, TEXT};
 use deepthin::packed::{PackedError, WriteError};
 use deepthin::source::SourceError;
 use deepthin_dsl::nearest_name;
@@ -32,9 +32,8 @@ impl From<FileError> for Failure {
             },
             FileError::Read { .. } | FileError::Write { .. } => failure(Exit::Io)
                 .fix("see to the disk or network that the file is on, and try again"),
-            FileError::NotRegular { expected: "a text", .. } => {
-                failure(Exit::NoInput).fix("name the file itself, or give the text on stdin: -f -")
-            }
+            FileError::NotRegular { expected, .. } if *expected == TEXT => failure(Exit::NoInput)
+                .fix("name the file itself, or give the text on stdin, with - in its place"),
             FileError::NotRegular { .. } => failure(Exit::NoInput).fix("name the file itself"),
             FileError::TooLong { .. } => {
                 failure(Exit::BadData).fix("check that this is the file you meant")

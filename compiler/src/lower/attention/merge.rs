@@ -58,10 +58,12 @@ pub fn lower_merge(name: &str, kernel: &MergeKernel) -> Lowered {
         chunks: chunks(&mut parts, most),
     };
     let whole = heads / lanes;
-    parts.b.repeat(whole, |b, number| {
-        let first = Affine::index(number, lanes.into());
-        merge.vector(b, share, &Heads { first: &first, count: lanes });
-    });
+    if whole > 0 {
+        parts.b.repeat(whole, |b, number| {
+            let first = Affine::index(number, lanes.into());
+            merge.vector(b, share, &Heads { first: &first, count: lanes });
+        });
+    }
     if heads > whole * lanes {
         let first = Affine::constant((whole * lanes).into());
         merge.vector(&mut parts.b, share, &Heads { first: &first, count: heads - whole * lanes });

@@ -1,7 +1,7 @@
 //! Partial results: what threads found of a token's chunks, and leave for the merge.
 //!
-//! A record for each chunk of positions: of each query head the greatest score, then of each head the
-//! sum of the weights, then the heads' sums of weighted values. The first two are rows of whole
+//! A record for each chunk of positions: of each query head the greatest score, then of each head
+//! the sum of the weights, then the heads' sums of weighted values. The first two are rows of whole
 //! vectors of any number of lanes, the last are padded as activations are.
 
 use super::keep::State;
@@ -24,7 +24,7 @@ impl Partials {
         Partials { heads, head_dim, buffer: parts.cache("partials", Role::Partials, bytes) }
     }
 
-    /// The greatest scores of a chunk, or the sums of its weights, of `count` heads from `first` on.
+    /// The greatest scores of a chunk, or the sums of its weights, of `count` heads from `first`.
     pub(super) fn state(
         &self,
         b: &mut Builder,

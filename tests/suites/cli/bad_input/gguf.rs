@@ -201,10 +201,13 @@ fn values() -> Vec<Case> {
             "more arrays in an array than are kept",
             35,
             |file| {
-                let head = [&9_u32.to_le_bytes()[..], &70_000_u64.to_le_bytes()].concat();
-                file.raw("a.list", 9, &[head, vec![0; 12 * 70_000]].concat())
+                let list = |count: usize| {
+                    let (kind, elements) = (9_u32.to_le_bytes(), (count as u64).to_le_bytes());
+                    [&kind[..], &elements, &vec![0; 12 * count]].concat()
+                };
+                file.raw("a.list", 9, &list(60_000)).raw("b.list", 9, &list(6_000))
             },
-            &["the value of `a.list` claims 70000 elements, expected at most 65536"],
+            &["the value of `b.list` makes 66000 arrays in arrays, expected at most 65536"],
         ),
         Case::new("a name and a list of 20 MiB in all", &[35])
             .file("model.gguf", || {
