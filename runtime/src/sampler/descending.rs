@@ -41,10 +41,15 @@ impl<'a> Descending<'a> {
 
     /// The candidate at a place, if there are so many.
     pub(super) fn get(&mut self, at: usize) -> Option<Candidate> {
-        while at >= self.sorted && self.sorted < self.candidates.len() {
+        self.sort(at.saturating_add(1));
+        self.candidates.get(at).copied()
+    }
+
+    /// Brings at least the first `count` to their places, or all if there are fewer.
+    pub(super) fn sort(&mut self, count: usize) {
+        while self.sorted < count.min(self.candidates.len()) {
             self.sort_more();
         }
-        self.candidates.get(at).copied()
     }
 
     /// All of them, in the order in which they are.

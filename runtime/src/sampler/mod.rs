@@ -10,9 +10,12 @@
 //! those of the whole vocabulary by id), and the random numbers are `SplitMix64`'s.
 
 mod descending;
+mod draw;
+mod random;
 
-use crate::logits::{among_highest, first_non_finite, from_rank, highest, rank};
-use descending::{Candidate, Descending};
+use crate::logits::{first_non_finite, highest};
+use descending::Candidate;
+use random::SplitMix64;
 use std::collections::VecDeque;
 
 /// How the next token is chosen.
@@ -173,125 +176,9 @@ impl Sampler {
             }
         }
     }
-
-    /// Takes candidates: those of top-k in descending order, or all that can be drawn by id.
-    fn keep(&mut self, logits: &[f32]) {
-        self.candidates.clear();
-        let candidate = |at: usize| Candidate { id: id(at), logit: logits[at] };
-        let kept = usize::try_from(self.settings.top_k).unwrap_or(usize::MAX);
-        if kept == 0 || kept >= logits.len() {
-            let floor = self.floor(logits).map_or(i32::MIN, rank);
-            self.candidates.extend(from_rank(logits, floor).into_iter().map(candidate));
-            return;
-        }
-        self.candidates.extend(among_highest(logits, kept).into_iter().map(candidate));
-        Descending::new(&mut self.candidates).get(kept - 1);
-        self.candidates.truncate(kept);
-    }
-
-    /// A logit below which min-p keeps none, where it alone decides: top-p counts the others too.
-    fn floor(&self, logits: &[f32]) -> Option<f32> {
-        let SamplerSettings { temperature, top_p, min_p, .. } = self.settings;
-        if top_p < 1.0 || min_p == 0.0 {
-            return None;
-        }
-        let highest = f64::from(logits[highest(logits)?]);
-        // A little too low, for what rounds: what it lets through min-p still weighs.
-        let distance = libm::log(f64::from(min_p)) - 1e-9;
-        #[expect(clippy::cast_possible_truncation, reason = "rounds; the next below is taken")]
-        let floor = (highest + f64::from(temperature) * distance) as f32;
-        Some(floor.next_down())
-    }
-
-    /// Draws one of the candidates.
-    fn draw(&mut self) -> Result<u32, SampleError> {
-        let logits = self.candidates.iter().map(|candidate| candidate.logit);
-        let highest = f64::from(logits.reduce(f32::max).ok_or(SampleError::Empty)?);
-        let temperature = f64::from(self.settings.temperature);
-        // Of the highest logit the weight is 1, so weights are parts of the highest probability.
-        let weight =
-            |candidate: &Candidate| libm::exp((f64::from(candidate.logit) - highest) / temperature);
-        let mut candidates = Descending::new(&mut self.candidates);
-        let (sum, kept) = kept(&self.settings, &mut candidates, weight);
-        let mut left = self.random.unit() * sum;
-        let mut drawn = 0;
-        for candidate in (0..kept).map_while(|at| candidates.get(at)) {
-            drawn = candidate.id;
-            let weight = weight(&candidate);
-            if left < weight {
-                break;
-            }
-            left -= weight;
-        }
-        Ok(drawn)
-    }
-}
-
-/// The sum of the weights that top-p and then min-p keep, from the likeliest on, and how many
-/// these are: at least one.
-fn kept(
-    settings: &SamplerSettings,
-    candidates: &mut Descending<'_>,
-    weight: impl Fn(&Candidate) -> f64,
-) -> (f64, usize) {
-    let SamplerSettings { top_p, min_p, .. } = *settings;
-    let mut enough = f64::INFINITY;
-    if top_p < 1.0 || min_p == 0.0 {
-        let all = candidates.all().iter().map(&weight).sum();
-        if top_p == 1.0 && min_p == 0.0 {
-            return (all, candidates.all().len());
-        }
-        enough = f64::from(top_p) * all;
-    }
-    let (mut sum, mut count) = (0.0, 0);
-    while let Some(candidate) = candidates.get(count) {
-        let weight = weight(&candidate);
-        if sum >= enough || weight < f64::from(min_p) {
-            break;
-        }
-        sum += weight;
-        count += 1;
-    }
-    (sum, count)
 }
 
 /// The id of a logit, of which there are fewer than 2^32.
 fn id(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
-}
-
-/// The generator of Steele, Lea and Flood (2014): 64 bits of state, each of which is met once.
-#[derive(Debug, Clone, Copy)]
-struct SplitMix64 {
-    state: u64,
-}
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.state;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    /// A number in [0, 1), a multiple of 2^-53.
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 * (1.0 / (1_u64 << 53) as f64)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::SplitMix64;
-
-    #[test]
-    fn random_numbers_are_those_of_the_published_generator() {
-        let mut random = SplitMix64 { state: 1_234_567 };
-        let numbers: [u64; 3] = std::array::from_fn(|_| random.next());
-        assert_eq!(
-            numbers,
-            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
-        );
-    }
 }

@@ -5,6 +5,7 @@ use super::Entry;
 
 const LOGITS: &str = "runtime/src/logits.rs";
 const DESCENDING: &str = "runtime/src/sampler/descending.rs";
+const DRAW: &str = "runtime/src/sampler/draw.rs";
 const SAMPLER: &str = "runtime/src/sampler/mod.rs";
 
 pub(super) const FAULTS: &[Entry] = &[
@@ -37,17 +38,12 @@ pub(super) const FAULTS: &[Entry] = &[
     ),
     (
         "one-more-of-top-k",
-        SAMPLER,
+        DRAW,
         "self.candidates.truncate(kept)",
         To("self.candidates.truncate(kept + 1)"),
     ),
-    ("one-more-of-top-p", SAMPLER, "sum >= enough", To("sum - weight >= enough")),
-    (
-        "min-p-drops-its-bound",
-        SAMPLER,
-        "weight < f64::from(min_p)",
-        To("weight <= f64::from(min_p)"),
-    ),
+    ("one-more-of-top-p", DRAW, "sum >= enough", To("sum - weight >= enough")),
+    ("min-p-drops-its-bound", DRAW, "weight < f64::from(min_p)", To("weight <= f64::from(min_p)")),
     (
         "later-pieces-in-any-order",
         DESCENDING,
@@ -56,7 +52,7 @@ pub(super) const FAULTS: &[Entry] = &[
     ),
     (
         "temperature-upside-down",
-        SAMPLER,
+        DRAW,
         "- highest) / temperature",
         With("- highest) / if FAULT { 1.0 / temperature } else { temperature }"),
     ),
@@ -68,13 +64,13 @@ pub(super) const FAULTS: &[Entry] = &[
     ),
     (
         "kept-weights-count-twice",
-        SAMPLER,
+        DRAW,
         "sum += weight;",
         With("sum += if FAULT { 2.0 * weight } else { weight };"),
     ),
     (
         "floor-of-min-p-without-temperature",
-        SAMPLER,
+        DRAW,
         "f64::from(temperature) * distance",
         To("{ let _ = temperature; distance }"),
     ),
