@@ -24,7 +24,8 @@ const CHUNK: u32 = 512;
 #[derive(Serialize)]
 struct Measured {
     perplexity: f64,
-    error: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<f64>,
     chunk: u32,
     chunks: usize,
     text_tokens: usize,
@@ -76,37 +77,34 @@ pub(crate) fn run(args: &PerplexityArgs) -> Result<Exit, Failure> {
         output::log(format_args!(""));
     }
     let (score, divergence) = measured?;
+    // One number has no spread.
+    let is_one = score.tokens == 1;
     match args.output.form() {
         Some(form) => answers::print_one(
             form,
             &Measured {
                 perplexity: score.perplexity,
-                error: score.error,
+                error: Some(score.error).filter(|_| !is_one),
                 chunk,
                 chunks: score.chunks,
                 text_tokens: ids.len(),
                 scored_tokens: score.tokens,
                 divergence: divergence.map(|d| d.mean),
-                divergence_error: divergence.map(|d| d.error),
+                divergence_error: divergence.map(|d| d.error).filter(|_| !is_one),
                 same_top: divergence.map(|d| d.same_top),
             },
         )?,
         None => {
-            let (perplexity, error) = (score.perplexity, score.error);
+            let spread = |error: f64| match is_one {
+                true => " of one token".to_owned(),
+                false => format!(" +/- {error:.5}"),
+            };
+            let (perplexity, error) = (score.perplexity, spread(score.error));
             let mut stdout = Stdout::new();
-            match score.tokens {
-                // One number has no spread.
-                1 => stdout.line(format_args!("PPL = {perplexity:.4}, of one token"))?,
-                _ => stdout.line(format_args!("PPL = {perplexity:.4} +/- {error:.5}"))?,
-            }
+            stdout.line(format_args!("PPL = {perplexity:.4}{error}"))?;
             if let Some(Divergence { mean, error, same_top }) = divergence {
-                let same = 100.0 * same_top;
-                match score.tokens {
-                    1 => stdout.line(format_args!("KL = {mean:.5}, same top {same:.2} %"))?,
-                    _ => stdout.line(format_args!(
-                        "KL = {mean:.5} +/- {error:.5}, same top {same:.2} %"
-                    ))?,
-                }
+                let (error, same) = (spread(error), 100.0 * same_top);
+                stdout.line(format_args!("KL = {mean:.5}{error}, same top {same:.2} %"))?;
             }
         }
     }
@@ -171,10 +169,10 @@ impl Answer for Measured {
         let Measured { perplexity, error, chunk, chunks, text_tokens, scored_tokens, .. } = self;
         let counts =
             [u64::from(*chunk), *chunks as u64, *text_tokens as u64, *scored_tokens as u64];
-        let mut row = vec![format!("{perplexity:.4}"), format!("{error:.5}")];
+        let shown = |number: Option<f64>| number.map_or("-".to_owned(), |n| format!("{n:.5}"));
+        let mut row = vec![format!("{perplexity:.4}"), shown(*error)];
         row.extend(counts.map(|count| count.to_string()));
-        let divergence = [self.divergence, self.divergence_error, self.same_top];
-        row.extend(divergence.map(|d| d.map_or("-".to_owned(), |d| format!("{d:.5}"))));
+        row.extend([self.divergence, self.divergence_error, self.same_top].map(shown));
         vec![row]
     }
 }

@@ -182,3 +182,20 @@ fn other_vocabularies_are_refused() {
     cut.truncate(cut.len() - 1000);
     assert_fails(&against(&folder.file("cut.gguf", cut)), 65, &["cut.gguf", "fix: "]);
 }
+
+/// A spread of one number is none, in whatever form it is printed.
+#[test]
+fn one_token_has_no_spread() {
+    let folder = Folder::new();
+    let (file, text) = (plain(&folder), folder.file("three", "abc"));
+    let words = ["perplexity", &file, "-f", &text, "-c", "3", "--against", &file];
+    let told = stdout(&words);
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].starts_with("PPL = ") && lines[0].ends_with(" of one token"), "{told}");
+    assert!(lines[1].starts_with("KL = 0.00000 of one token, same top 100"), "{told}");
+    let answer: Value = serde_json::from_str(&stdout(&[&words[..], &["--json"]].concat())).unwrap();
+    assert_eq!(answer["scored_tokens"], 1);
+    assert!(answer.get("error").is_none() && answer.get("divergence_error").is_none(), "{answer}");
+    let row = stdout(&[&words[..], &["-o", "csv"]].concat());
+    assert_eq!(row.lines().nth(1).unwrap().split(',').nth(1), Some("-"), "{row}");
+}
