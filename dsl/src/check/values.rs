@@ -8,7 +8,7 @@ use crate::source::{MAX_DIAGNOSTICS, Source, clipped};
 use crate::suggest::{join, join_names, nearest_name};
 
 use super::draft::Slot;
-use super::vocabulary::{CountKey, Form, HOMES, later, said_otherwise, synonym};
+use super::vocabulary::{CountKey, Form, GROUP, HOMES, later, said_otherwise, synonym};
 
 /// A value that names one of its key's forms.
 pub(super) struct Taken<'a, 's> {
@@ -249,14 +249,11 @@ impl<'s> Reader<'_, 's> {
             return self.not_yet(value.span, feature, &takes);
         }
         let span = name.map_or(value.span, |name| name.span);
-        let compact = name.and_then(|name| long_form(name.text));
-        let takes_group = |form: &Form| form.parameters.contains(&"group");
-        let compact = compact
-            .filter(|(name, _)| forms.iter().any(|form| form.name == *name && takes_group(form)));
+        let compact = name.and_then(|name| long_form(forms, name.text));
         let known = name.and_then(|name| said_otherwise(key, name.text));
         let near = name.and_then(|name| nearest_name(name.text, &names));
         let hint = match (compact, known, near) {
-            (Some((form, group)), ..) => format!("write `{form}(group: {group})`"),
+            (Some(long), ..) => format!("write `{long}`"),
             (None, Some(known), _) => known.to_owned(),
             (None, None, Some(meant)) => format!("did you mean `{meant}`?"),
             (None, None, None) => {
@@ -280,26 +277,19 @@ impl<'a, 's> Taken<'a, 's> {
     }
 }
 
-/// Form and group of a storage as kernels and tables name it: `q4m` and `32` of `q4g32m`.
-fn long_form(name: &str) -> Option<(&'static str, &str)> {
-    let (bits, rest) = name.split_at_checked(2)?;
-    let (rest, minimum) = match rest.strip_suffix('m') {
-        Some(rest) => (rest, true),
-        None => (rest, false),
+/// A use of one of the forms, by the name that kernels and tables have for it: `q4m(group: 32)` of
+/// `q4g32m`.
+fn long_form(forms: &[Form], name: &str) -> Option<String> {
+    let groups = || {
+        let sizes = Group::SIZES.iter().map(|size| (format!("g{size}"), size.to_string()));
+        sizes.chain([("row".to_owned(), "row".to_owned())])
     };
-    let group = rest.strip_prefix('g').unwrap_or(rest);
-    let is_size = group.parse().is_ok_and(|group| Group::SIZES.contains(&group));
-    let is_group = rest == "row" || (rest != group && is_size);
-    let form = match (bits, minimum) {
-        ("q4", false) => "q4",
-        ("q6", false) => "q6",
-        ("q8", false) => "q8",
-        ("q4", true) => "q4m",
-        ("q6", true) => "q6m",
-        ("q8", true) => "q8m",
-        _ => return None,
-    };
-    is_group.then_some((form, group))
+    let grouped = forms.iter().filter(|form| form.parameters.contains(&GROUP.name));
+    let mut uses = grouped.flat_map(|form| groups().map(move |group| (form.name, group)));
+    uses.find_map(|(form, (short, group))| {
+        let (bits, minimum) = form.split_at(form.len().min(2));
+        (name == format!("{bits}{short}{minimum}")).then(|| format!("{form}(group: {group})"))
+    })
 }
 
 /// A value in words.
