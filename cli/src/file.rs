@@ -159,14 +159,12 @@ fn read_up_to(path: &Path, stream: impl Read, limit: u64) -> Result<Vec<u8>, Fil
 /// Something else is there, or the system refuses.
 pub fn create_directory(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(|error| {
-        let is_taken = error.kind() == ErrorKind::AlreadyExists;
-        let taken = || {
-            io::Error::new(
-                ErrorKind::AlreadyExists,
-                "there is something else, expected a directory",
-            )
+        let cause = match error.kind() {
+            kind @ ErrorKind::AlreadyExists => {
+                io::Error::new(kind, "there is something else, expected a directory")
+            }
+            _ => error,
         };
-        let cause = if is_taken { taken() } else { error };
         FileError::Create { path: path.to_path_buf(), cause }
     })
 }

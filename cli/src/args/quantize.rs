@@ -95,7 +95,7 @@ fn format(text: &str) -> Result<Format, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::format;
+    use super::{Format, format};
 
     #[test]
     fn formats_are_read_in_both_notations() {
@@ -109,6 +109,17 @@ mod tests {
             ("q4_1", "q4_1"),
         ] {
             assert_eq!(format(text).map(|format| format.to_string()), Ok(name.to_owned()));
+        }
+        for known in Format::ALL {
+            let name = known.to_string();
+            assert_eq!(format(&name), Ok(known));
+            // As a description has it: q4m(group: 64), q8(group: row).
+            let (bits, rest) = name.split_at(2);
+            let (group, minimum) = rest.strip_suffix('m').map_or((rest, ""), |rest| (rest, "m"));
+            if group.starts_with('g') || group == "row" {
+                let group = group.trim_start_matches('g');
+                assert_eq!(format(&format!("{bits}{minimum}(group: {group})")), Ok(known));
+            }
         }
         for text in
             ["q5", "q4(group:group:32)", "q 4", "q4(group: 33)", "q4(32", "f16(32)", "q4mm", ""]

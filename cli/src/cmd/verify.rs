@@ -332,3 +332,14 @@ fn shown_share(share: f64) -> String {
     let rounded = if share <= 1.0 { thousands.floor() } else { thousands.ceil() };
     format!("{:.3}", rounded / 1e3)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::shown_share;
+
+    #[test]
+    fn shares_stay_on_their_side_of_a_bound() {
+        let shares = [0.0, 0.9996, 1.0, 1.000_01, 12.5].map(shown_share);
+        assert_eq!(shares, ["0.000", "0.999", "1.000", "1.001", "12.500"]);
+    }
+}

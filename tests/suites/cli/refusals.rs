@@ -83,6 +83,34 @@ fn options_without_kernels_are_refused_never_replaced() {
     refused(&[&listing[..], &["alderlake"]].concat(), 69, &missing);
 }
 
+#[test]
+fn cranelifts_code_is_that_of_one_back_end() {
+    let folder = Folder::new();
+    let small = folder.small();
+    let words = ["dump", &small, "--stage", "clif", "--kernel", "embed"];
+    let plain = stdout(&words);
+    assert_eq!(stdout(&[&words[..], &["--isa", "clif128"]].concat()), plain);
+    for isa in ["avx2", "avx512"] {
+        let parts = ["found the --isa of another back end", "fix: ask for --stage asm"];
+        refused(&[&words[..], &["--isa", isa]].concat(), 2, &parts);
+    }
+}
+
+#[test]
+fn places_for_outputs_are_told_apart() {
+    let folder = Folder::new();
+    let (small, file) = (folder.small(), folder.file("taken", "text"));
+    let words = ["compile", &small, "--random", "1", "-o"];
+    refused(&[&words[..], &[&file]].concat(), 73, &["there is something else, expected a dir"]);
+    let below = folder.path("none/packed.gguf");
+    let packed = [&words[..], &[&below, "--emit", "packed"]].concat();
+    refused(
+        &packed,
+        73,
+        &["packed.gguf: cannot create it: there is no directory ", "none", "fix: "],
+    );
+}
+
 /// Each back end that this machine has says the same, and whoever has none is told what is missing.
 #[test]
 fn every_back_end_of_this_machine_runs() {
