@@ -25,8 +25,8 @@ fn shared_blocks_are_held_once_and_computed_each_time() {
     // The blocks a second time: each 3,540,096 weights of 4.5 bits and two gains.
     assert_eq!(twice(&shared) - twice(&plain), 30 * (3_538_944 * 18 / 32 + 2 * 576 * 4));
     // 60 applications of two vectors of 192 keys or values.
-    assert_eq!(bytes["kv_per_token"], 60 * 2 * 192 * 4);
-    assert_eq!(bytes["kv"], 2048 * 60 * 2 * 192 * 4);
+    assert_eq!(bytes["kv_per_token"], 60 * 2 * 192 * 2);
+    assert_eq!(bytes["kv"], 2048 * 60 * 2 * 192 * 2);
     // In q8 a bf16 for each of the two groups of three heads.
     let formats = serde_json::json!({
         "f32": 60 * 2 * 192 * 4,
@@ -51,7 +51,7 @@ fn the_page_says_that_tensors_are_held_once() {
     let backend = format!("{} on ", default_backend());
     assert!(line("host").contains(&backend) && line("host").ends_with("3 threads"), "{page}");
     assert!(line("kernels").contains("compiled in "), "{page}");
-    assert!(page.contains("  attention_9q3kv_64"), "{page}");
+    assert!(page.contains("  attention_kv16_9q3kv_64"), "{page}");
 }
 
 #[test]
@@ -99,15 +99,15 @@ fn contexts_end_where_kernels_cannot_address_more() {
     let path = example("mobilellm-125m.thin");
     let of = |context: &str| ended(&["info", &path, "-c", context, "--json"]);
     let parts =
-        ["3000000 positions", "2304000000 bytes of keys or values in each layer", "2147483647"];
-    assert_fails(&of("3000000"), 2, &parts);
-    assert_fails(&of("2796161"), 2, &["fix: ask for at most -c 2796160"]);
-    assert_eq!(of("2796160").code, Some(0));
+        ["6000000 positions", "2304000000 bytes of keys or values in each layer", "2147483647"];
+    assert_fails(&of("6000000"), 2, &parts);
+    assert_fails(&of("5592385"), 2, &["fix: ask for at most -c 5592384"]);
+    assert_eq!(of("5592384").code, Some(0));
     assert_fails(&of("16777217"), 2, &["--context", "1..=16777216"]);
     let folder = Folder::new();
     let text = std::fs::read_to_string(&path).unwrap().replace("2_048", "16_777_216");
     let long = folder.file("long.thin", text);
-    assert_fails(&ended(&["info", &long]), 65, &["16777216 positions", "-c 2796160"]);
+    assert_fails(&ended(&["info", &long]), 65, &["16777216 positions", "-c 5592384"]);
     assert_eq!(ended(&["info", &long, "-c", "4096"]).code, Some(0));
 }
 

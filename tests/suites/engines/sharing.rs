@@ -117,7 +117,7 @@ fn ls_125m_stores_thirty_blocks_and_applies_sixty() {
     let table = bytes(Format::Q8_0, 32_000, 576);
     assert_eq!(plan.regions.image, 30 * (block + 2 * gain) + table + gain);
     assert_eq!(plan.regions.tables, 64 * 4 * u64::from(context), "one rotary table");
-    let kv = 60 * 2 * u64::from(context) * 192 * 4;
+    let kv = 60 * 2 * u64::from(context) * 192 * 2;
     assert_eq!(plan.regions.kv, kv);
     let stored = plan.image.iter().filter(|tensor| match &tensor.content {
         Content::Panels { .. } => tensor.block.is_some(),

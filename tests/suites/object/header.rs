@@ -103,9 +103,9 @@ fn a_comment_tells_how_codes_are_multiplied() {
     let mut formats = Formats::uniform(1, "q8g64".parse().unwrap(), Format::F16);
     formats.set(Some(0), deepthin_compiler::fir::Role::Value, Format::F16).unwrap();
     let header = self::header(&model, &lower(&model, &formats));
-    let name = format!("deepthin_{}_norm_linear_rope_append_q8g64_by_q8_f16_", model.name);
+    let name = format!("deepthin_{}_norm_linear_rope_append_kv16_q8g64_by_q8_f16_", model.name);
     expect![[r#"
-        deepthin_smollm2_135m_norm_linear_rope_append_q8g64_by_q8_f16_512x192_t4
+        deepthin_smollm2_135m_norm_linear_rope_append_kv16_q8g64_by_q8_f16_512x192_t4
 
             n = x / sqrt(mean of x[i]^2 + 1e-5) * gain
             q, k, v = Q n, K n, V n
