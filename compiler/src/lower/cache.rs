@@ -120,6 +120,16 @@ impl CacheLayout {
         self.bytes() / self.positions() as u64
     }
 
+    /// Byte offset of a chunk's keys of all heads, and their bytes.
+    pub(super) fn chunk_keys(self, chunk: IndexId) -> (Affine, u32) {
+        self.all_heads(chunk, self.key_chunk_bytes())
+    }
+
+    /// Byte offset of a chunk's values of all heads, and their bytes.
+    pub(super) fn chunk_values(self, chunk: IndexId) -> (Affine, u32) {
+        self.all_heads(chunk, self.value_chunk_bytes())
+    }
+
     /// Byte offset of a head's keys of a chunk.
     pub(super) fn keys_at(self, head: IndexId, chunk: IndexId) -> Affine {
         self.part(head, chunk, self.key_chunk_bytes())
@@ -138,8 +148,13 @@ impl CacheLayout {
 
     /// Byte offset of a head's part of a chunk, of so many bytes.
     fn part(self, head: IndexId, chunk: IndexId, bytes: u32) -> Affine {
-        Affine::index(head, i64::from(bytes))
-            .plus(chunk, i64::from(self.kv_heads) * i64::from(bytes))
+        self.all_heads(chunk, bytes).0.plus(head, bytes.into())
+    }
+
+    /// Byte offset of a chunk, of which a head has so many bytes, and the bytes of all heads.
+    fn all_heads(self, chunk: IndexId, bytes: u32) -> (Affine, u32) {
+        let all = self.kv_heads * bytes;
+        (Affine::index(chunk, all.into()), all)
     }
 }
 

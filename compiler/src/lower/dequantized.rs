@@ -38,6 +38,7 @@ impl Product {
     ) -> Vec<ValueId> {
         let steps = Bound::Const(self.layout.steps());
         b.for_range_vec(Bound::Const(0), steps, init, |b, step, sums| {
+            self.ask_beside(b, panel, step);
             let scales = self.unpack_scales(b, codes, panel, step, group);
             let blocks = self.layout.blocks();
             if blocks == 1 {

@@ -51,6 +51,7 @@ impl Product {
         let steps = Bound::Const(self.layout.steps());
         let pieces = self.layout.step_columns() / x.piece;
         b.for_range_vec(Bound::Const(0), steps, init, |b, step, sums| {
+            self.ask_beside(b, panel, step);
             if pieces == 1 {
                 return integer.piece(b, Piece { panel, step, number: Count::Of(0) }, sums);
             }

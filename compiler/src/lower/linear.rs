@@ -4,7 +4,7 @@ use super::append::{Append, CacheBuffers, Position, QuantizedBuffers};
 use super::cache::CacheLayout;
 use super::epilogue::{self, Output};
 use super::norm::{Rows, rms_norm};
-use super::product::Product;
+use super::product::{Beside, Product};
 use super::quantize::QuantizedRows;
 use super::{CHUNK, Lowered, Parts, Role, vector_bytes};
 use crate::fir::HeadShape;
@@ -200,7 +200,13 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
         let layout = Layout { format: segment.format, columns: kernel.columns };
         let quantized = kernel.quantized_input(segment);
         let quantized = quantized.and_then(|(number, _)| quantized_inputs.get(number).copied());
-        let product = Product { weights, ahead, layout, x, quantized, tokens, scales, y };
+        let beside = match &buffers {
+            Some((_, cache, buffers)) if ahead.is_some() => {
+                chunk_at_hand(cache, buffers, places[0].chunk, first, kernel.panels())
+            }
+            _ => Vec::new(),
+        };
+        let product = Product { weights, ahead, beside, layout, x, quantized, tokens, scales, y };
         let (begin, end) = window(range, first, segment.panels);
         product.emit(&mut parts.b, begin, end, first);
         first += segment.panels;
@@ -267,6 +273,23 @@ fn cache_buffers(
         }
     });
     CacheBuffers { table, keys, values, quantized }
+}
+
+/// The keys and values of a chunk, which attention reads next, spread over all `panels` of a kernel:
+/// the runs of the panels from `first` on.
+fn chunk_at_hand(
+    cache: &CacheLayout,
+    buffers: &CacheBuffers,
+    chunk: IndexId,
+    first: u32,
+    panels: u32,
+) -> Vec<Beside> {
+    let spread = |buffer, (start, bytes): (Affine, u32)| {
+        let lines = bytes.div_ceil(LINE).div_ceil(panels);
+        Beside { buffer, start: start.offset((first * lines * LINE).into()), lines }
+    };
+    let keys = spread(buffers.keys, cache.chunk_keys(chunk));
+    vec![keys, spread(buffers.values, cache.chunk_values(chunk))]
 }
 
 /// For each token, where its position lies in the cache.

@@ -27,6 +27,8 @@ pub(super) struct Product {
     pub(super) weights: BufferId,
     /// Where a line lies that is asked for when the first line of the weights is read, and so on.
     pub(super) ahead: Option<BufferId>,
+    /// What else is asked for: a part of it with each step, where weights are codes.
+    pub(super) beside: Vec<Beside>,
     /// Layout of a panel.
     pub(super) layout: Layout,
     /// Input rows, one for each token.
@@ -39,6 +41,16 @@ pub(super) struct Product {
     pub(super) scales: BufferId,
     /// Results: 32 elements for each panel, one row for each token.
     pub(super) y: Rows,
+}
+
+/// Lines that the kernel behind this one reads: a run of them for each panel of weights.
+#[derive(Clone)]
+pub(super) struct Beside {
+    pub(super) buffer: BufferId,
+    /// Where the first panel's run begins.
+    pub(super) start: Affine,
+    /// Lines of a run.
+    pub(super) lines: u32,
 }
 
 /// A group of row vectors inside a panel: their first rows, relative to loop variables.
@@ -181,6 +193,18 @@ impl Product {
     pub(super) fn ask_ahead(&self, b: &mut Builder, at: &Affine) {
         if let Some(ahead) = self.ahead {
             b.prefetch(ahead, at.clone());
+        }
+    }
+
+    /// Asks for a step's part of what is asked for beside the weights.
+    pub(super) fn ask_beside(&self, b: &mut Builder, panel: IndexId, step: IndexId) {
+        for Beside { buffer, start, lines } in &self.beside {
+            let part = lines.div_ceil(self.layout.steps());
+            let at =
+                start.clone().plus(panel, (lines * LINE).into()).plus(step, (part * LINE).into());
+            for line in 0..part {
+                b.prefetch(*buffer, at.clone().offset((line * LINE).into()));
+            }
         }
     }
 

@@ -6,6 +6,8 @@
 //! nothing to do: then that is the same matrix of the next stored block, at the pace at which this
 //! one is read. When that block's turn comes, its weights are in the caches. Elsewhere it is the
 //! matrix itself, [`DISTANCE`] bytes further on.
+//! The kernel of q, k and v asks for the chunk at hand of its own KV slot too, which attention reads
+//! next and no cache has.
 //!
 //! Models that repeat no block ask for nothing: their weights are read in order at the memory's own
 //! rate, and asking made them slower (specs/performance.md).

@@ -1,8 +1,9 @@
-//! Lines that product kernels ask for ahead: those they read, no other, and none twice.
+//! Lines that product kernels ask for: of weights those they read, no other, and none twice; of the
+//! KV cache those of the chunk at hand.
 
 use std::collections::BTreeMap;
 
-use deepthin_compiler::format::{Activations, Format, Group};
+use deepthin_compiler::format::{Activations, Format, Group, KvFormat};
 use deepthin_compiler::lower::{EpilogueKernel, LinearKernel, Segment, lower_linear};
 use deepthin_compiler::pack::layout::{LINE, Layout};
 use deepthin_compiler::vir::{Affine, Bound, BufferId, Inst, Kernel};
@@ -10,26 +11,26 @@ use deepthin_compiler::vir::{Affine, Bound, BufferId, Inst, Kernel};
 const PANELS: u32 = 3;
 const COLUMNS: u32 = 192;
 
-/// Lines of one buffer that a run loads, and places that it asks for, with how often.
+/// Lines of a buffer that a run loads, and places of another that it asks for, with how often.
 #[derive(Default)]
 struct Touched {
     loaded: BTreeMap<i64, u32>,
     asked: BTreeMap<i64, u32>,
 }
 
-/// Runs the loops of `body`.
-fn walk(body: &[Inst], of: BufferId, indices: &mut [i64], touched: &mut Touched) {
+/// Runs the loops of `body`, looking at loads of one buffer and at what is asked for of another.
+fn walk(body: &[Inst], of: [BufferId; 2], indices: &mut [i64], touched: &mut Touched) {
     let value = |affine: &Affine, indices: &[i64]| -> i64 {
         let terms = affine.terms.iter();
         affine.base + terms.map(|(index, factor)| indices[index.0 as usize] * factor).sum::<i64>()
     };
     for inst in body {
         match inst {
-            Inst::Load { at, .. } if at.buffer == of => {
+            Inst::Load { at, .. } if at.buffer == of[0] => {
                 let line = value(&at.offset, indices) / i64::from(LINE);
                 *touched.loaded.entry(line).or_default() += 1;
             }
-            Inst::Prefetch { at } => {
+            Inst::Prefetch { at } if at.buffer == of[1] => {
                 *touched.asked.entry(value(&at.offset, indices)).or_default() += 1;
             }
             Inst::Loop { var, begin, end, body, .. } => {
@@ -50,16 +51,17 @@ fn walk(body: &[Inst], of: BufferId, indices: &mut [i64], touched: &mut Touched)
     }
 }
 
-/// What a call for the panels `begin..end` touches of the weights.
-fn touched(kernel: &Kernel, begin: i64, end: i64) -> Touched {
+/// What a call with the scalars loads of one buffer and asks for of another.
+fn touched(kernel: &Kernel, scalars: &[i64], names: [&str; 2]) -> Touched {
     let mut indices = vec![0; kernel.indices.len()];
-    indices[0] = begin;
-    indices[1] = end;
-    let (weights, _) = kernel.buffers.iter().find(|(_, buffer)| buffer.name == "w0").unwrap();
+    indices[..scalars.len()].copy_from_slice(scalars);
+    let named = |name| kernel.buffers.iter().find(|(_, buffer)| buffer.name == name).unwrap().0;
     let mut all = Touched::default();
-    walk(&kernel.body, weights, &mut indices, &mut all);
+    walk(&kernel.body, names.map(named), &mut indices, &mut all);
     all
 }
+
+const WEIGHTS: [&str; 2] = ["w0", "ahead0"];
 
 fn kernel(format: Format, activations: Activations, lanes: u32, tokens: u32) -> Kernel {
     let kernel = LinearKernel {
@@ -82,7 +84,7 @@ fn every_line_of_a_share_is_asked_for_once() {
                 continue;
             }
             for lanes in [4, 8, 16] {
-                let touched = touched(&kernel(format, activations, lanes, 1), 1, 3);
+                let touched = touched(&kernel(format, activations, lanes, 1), &[1, 3], WEIGHTS);
                 let what = format!("{format} by {activations}, {lanes} lanes");
                 let line = i64::from(LINE);
                 assert!(touched.asked.keys().all(|at| at % line == 0), "{what}: at a line's start");
@@ -110,5 +112,51 @@ fn tiles_of_tokens_ask_for_nothing() {
         kernel.buffers.values().any(|buffer| buffer.name == "ahead0"),
         "one call for all tiles"
     );
-    assert!(touched(&kernel, 0, 3).asked.is_empty());
+    assert!(touched(&kernel, &[0, 3], WEIGHTS).asked.is_empty());
+}
+
+/// Threads that share the panels ask together for the whole chunk, each line about once.
+#[test]
+fn the_chunk_at_hand_is_asked_for_beside_the_weights() {
+    let (heads, kv_heads, head_dim, context) = (6, 3, 64, 256);
+    let panels = (heads + 2 * kv_heads) * head_dim / 32;
+    for (kv, bytes) in [(KvFormat::F32, 4), (KvFormat::F16, 2), (KvFormat::Q8, 1)] {
+        for (format, activations) in
+            [("q4g32", Activations::Q8(Group::Of32)), ("q8row", Activations::F32)]
+        {
+            let segment = Segment { format: format.parse().unwrap(), activations, panels };
+            let kernel = LinearKernel {
+                lanes: 16,
+                tokens: 1,
+                columns: COLUMNS,
+                norm: None,
+                segments: vec![segment],
+                epilogue: EpilogueKernel::RopeAppend { heads, kv_heads, head_dim, context, kv },
+                asks_ahead: true,
+            };
+            let kernel = lower_linear("qkv", &kernel).kernel;
+            let chunk_lines = kv_heads * 64 * head_dim * bytes / LINE;
+            for buffer in ["keys", "values"] {
+                let mut asked = BTreeMap::new();
+                for share in [[0, 11], [11, panels.into()]] {
+                    let scalars = [share[0], share[1], 2, 5];
+                    for (at, times) in touched(&kernel, &scalars, ["w0", buffer]).asked {
+                        *asked.entry(at).or_insert(0) += times;
+                    }
+                }
+                let what = format!("{format}, {buffer} in {kv:?}");
+                let lines = |count: u32| {
+                    (2 * chunk_lines..2 * chunk_lines + count).map(|l| i64::from(l * LINE))
+                };
+                assert!(
+                    lines(chunk_lines).all(|at| asked.contains_key(&at)),
+                    "{what}: the whole chunk"
+                );
+                let near: Vec<i64> = lines(chunk_lines + panels).collect();
+                assert!(asked.keys().all(|at| near.contains(at)), "{what}: no line far behind it");
+                let times: u32 = asked.values().sum();
+                assert!(times <= 2 * chunk_lines, "{what}: {times} times for {chunk_lines} lines");
+            }
+        }
+    }
 }
