@@ -1,5 +1,6 @@
 //! Generation: a prompt goes in, tokens come out one by one.
 
+use deepthin_runtime::logits::Logits;
 use deepthin_runtime::sampler::{SampleError, Sampler};
 use deepthin_runtime::session::{RunError, Session};
 use std::ops::ControlFlow;
@@ -92,7 +93,7 @@ pub fn prefill<'s>(
     session: &'s mut Session,
     tokens: &[u32],
     stop: &dyn Fn() -> bool,
-) -> Result<Option<&'s [f32]>, RunError> {
+) -> Result<Option<Logits<'s>>, RunError> {
     let (position, context) = (session.position(), session.program().context);
     if tokens.len() as u64 > u64::from(context.saturating_sub(position)) {
         return Err(RunError::ContextFull { position, tokens: tokens.len(), context });

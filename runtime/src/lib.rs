@@ -18,6 +18,7 @@
 //! | [`gguf`] | the reader of GGUF files, and the writer of their headers |
 //! | [`digest`] | whether bytes are still those that were written |
 //! | [`tokenizer`] | text to ids and back, by a file's own vocabulary |
+//! | [`logits`] | one for each token, with the greatest of each block |
 //! | [`sampler`] | from logits to a token |
 //! | [`text`] | from token bytes to whole code points, and to what a terminal may be shown |
 //! | [`stop`] | ends a text before stop strings |
@@ -26,7 +27,7 @@
 pub mod abi;
 pub mod digest;
 pub mod gguf;
-mod logits;
+pub mod logits;
 pub mod mapping;
 pub mod memory;
 pub mod program;

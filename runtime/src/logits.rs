@@ -1,80 +1,115 @@
-//! Questions about all logits of a token, answered block by block with whole vectors.
+//! The logits of a token, and questions about all of them, answered block by block.
 //!
 //! A vocabulary has some ten thousand tokens: looked at one by one, with a branch for each, the
-//! logits of a small model take as long as several of its layers.
+//! logits of a small model take as long as several of its layers. So each block comes with its
+//! greatest, which the kernel that computes the logits leaves beside them.
 
-/// Logits that are looked at together: their greatest is found without a branch.
-const BLOCK: usize = 64;
+use std::borrow::Cow;
+use std::ops::Deref;
 
-/// A number that orders finite logits as they are: -0 is 0.
+/// Logits whose greatest is known.
+pub const BLOCK: usize = 32;
+
+/// The rank of what is not finite: greater than that of any number.
+const NOT_FINITE: i32 = i32::MAX;
+
+/// One logit for each token of the vocabulary, with the greatest rank of each block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logits<'a> {
+    values: &'a [f32],
+    maxima: Cow<'a, [i32]>,
+}
+
+/// A number that orders finite logits as they are: -0 is 0. Of what is not finite, the greatest.
 pub(crate) fn rank(logit: f32) -> i32 {
     let bits = (logit + 0.0).to_bits().cast_signed();
     // The bits of negative numbers ascend as the numbers descend.
-    bits ^ ((bits >> 31) & i32::MAX)
+    let rank = bits ^ ((bits >> 31) & i32::MAX);
+    let is_finite = bits & i32::MAX < f32::INFINITY.to_bits().cast_signed();
+    if is_finite { rank } else { NOT_FINITE }
 }
 
-/// The first logit that is infinite or NaN.
-pub(crate) fn first_non_finite(logits: &[f32]) -> Option<usize> {
-    let magnitude = |logit: &f32| logit.abs().to_bits().cast_signed();
-    let finite = |block: &[f32]| {
-        let greatest = block.iter().fold(0, |greatest, logit| magnitude(logit).max(greatest));
-        greatest < f32::INFINITY.to_bits().cast_signed()
-    };
-    let block = logits.chunks(BLOCK).position(|block| !finite(block))?;
-    let within = |block: &[f32]| block.iter().position(|logit| !logit.is_finite());
-    let first = block * BLOCK;
-    logits.get(first..).and_then(within).map(|at| first + at)
-}
-
-/// The highest of finite logits, the first of equal ones.
-pub(crate) fn highest(logits: &[f32]) -> Option<usize> {
-    let mut best = (0, i32::MIN);
-    for (number, block) in logits.chunks(BLOCK).enumerate() {
-        let greatest = greatest(block);
-        if greatest > best.1 {
-            best = (number, greatest);
-        }
+impl<'a, T: AsRef<[f32]> + ?Sized> From<&'a T> for Logits<'a> {
+    fn from(values: &'a T) -> Self {
+        let values = values.as_ref();
+        let greatest =
+            |block: &[f32]| block.iter().fold(i32::MIN, |most, logit| rank(*logit).max(most));
+        Logits { values, maxima: values.chunks(BLOCK).map(greatest).collect() }
     }
-    let first = best.0 * BLOCK;
-    let block = logits.get(first..)?;
-    block.iter().position(|logit| rank(*logit) == best.1).map(|at| first + at)
 }
 
-/// Some of finite logits, ascending, among which are the `count` highest and all that equal the
-/// lowest of these.
-pub(crate) fn among_highest(logits: &[f32], count: usize) -> Vec<usize> {
-    let mut ranks: Vec<i32> = logits.chunks(BLOCK).map(greatest).collect();
-    // As many blocks have a logit of at least this rank; with fewer blocks, or none asked for, all
-    // logits are taken.
-    let least = match count.checked_sub(1) {
-        Some(last) if last < ranks.len() => {
-            let descending = |a: &i32, b: &i32| b.cmp(a);
-            *ranks.select_nth_unstable_by(last, descending).1
-        }
-        _ => i32::MIN,
-    };
-    from_rank(logits, least)
-}
+impl Deref for Logits<'_> {
+    type Target = [f32];
 
-/// The finite logits of this rank or more, ascending by place.
-pub(crate) fn from_rank(logits: &[f32], least: i32) -> Vec<usize> {
-    let mut found = Vec::new();
-    for (number, block) in logits.chunks(BLOCK).enumerate() {
-        if greatest(block) >= least {
-            let numbered = (number * BLOCK..).zip(block);
-            found.extend(numbered.filter(|(_, logit)| rank(**logit) >= least).map(|(at, _)| at));
-        }
+    fn deref(&self) -> &[f32] {
+        self.values
     }
-    found
 }
 
-fn greatest(block: &[f32]) -> i32 {
-    block.iter().fold(i32::MIN, |greatest, logit| rank(*logit).max(greatest))
+impl<'a> Logits<'a> {
+    /// Logits whose maxima were computed with them.
+    pub(crate) fn with_maxima(values: &'a [f32], maxima: &'a [i32]) -> Self {
+        debug_assert_eq!(maxima, &*Logits::from(values).maxima, "the kernel's maxima");
+        Logits { values, maxima: Cow::Borrowed(maxima) }
+    }
+
+    /// The logits by themselves.
+    pub fn values(&self) -> &'a [f32] {
+        self.values
+    }
+
+    /// The first logit that is infinite or NaN.
+    pub(crate) fn first_non_finite(&self) -> Option<usize> {
+        self.first_of(|greatest| greatest == NOT_FINITE)
+    }
+
+    /// The highest of finite logits, the first of equal ones.
+    pub(crate) fn highest(&self) -> Option<usize> {
+        let highest = *self.maxima.iter().max()?;
+        self.first_of(|greatest| greatest == highest)
+    }
+
+    /// The first logit that is the greatest of the first such block.
+    fn first_of(&self, is_meant: impl Fn(i32) -> bool) -> Option<usize> {
+        let block = self.maxima.iter().position(|greatest| is_meant(*greatest))?;
+        let first = block * BLOCK;
+        let within = self.values.get(first..)?.iter().position(|logit| is_meant(rank(*logit)))?;
+        Some(first + within)
+    }
+
+    /// Some of finite logits, ascending, among which are the `count` highest and all that equal the
+    /// lowest of these.
+    pub(crate) fn among_highest(&self, count: usize) -> Vec<usize> {
+        // As many blocks have a logit of at least this rank; with fewer blocks, or none asked for,
+        // all logits are taken.
+        let least = match count.checked_sub(1) {
+            Some(last) if last < self.maxima.len() => {
+                let descending = |a: &i32, b: &i32| b.cmp(a);
+                *self.maxima.to_vec().select_nth_unstable_by(last, descending).1
+            }
+            _ => i32::MIN,
+        };
+        self.of_rank(least)
+    }
+
+    /// The finite logits of this rank or more, ascending by place.
+    pub(crate) fn of_rank(&self, least: i32) -> Vec<usize> {
+        let mut found = Vec::new();
+        let blocks = self.maxima.iter().zip(self.values.chunks(BLOCK));
+        for (number, (greatest, block)) in blocks.enumerate() {
+            if *greatest >= least {
+                let numbered = (number * BLOCK..).zip(block);
+                found
+                    .extend(numbered.filter(|(_, logit)| rank(**logit) >= least).map(|(at, _)| at));
+            }
+        }
+        found
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK, among_highest, first_non_finite, highest, rank};
+    use super::{BLOCK, Logits, rank};
 
     /// Numbers with many equals, both zeros among them.
     fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -99,12 +134,12 @@ mod tests {
     fn the_first_that_is_not_finite_is_found() {
         for count in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 7] {
             let finite = numbers(count, 3);
-            assert_eq!(first_non_finite(&finite), None);
+            assert_eq!(Logits::from(&finite).first_non_finite(), None);
             for at in 0..count {
                 for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN] {
                     let mut logits = finite.clone();
                     logits[at..].iter_mut().step_by(70).for_each(|logit| *logit = bad);
-                    assert_eq!(first_non_finite(&logits), Some(at));
+                    assert_eq!(Logits::from(&logits).first_non_finite(), Some(at));
                 }
             }
         }
@@ -116,9 +151,10 @@ mod tests {
             let logits = numbers(count, seed as u64);
             let mut order: Vec<usize> = (0..count).collect();
             order.sort_by_key(|at| (std::cmp::Reverse(rank(logits[*at])), *at));
-            assert_eq!(highest(&logits), order.first().copied());
+            let logits = Logits::from(&logits);
+            assert_eq!(logits.highest(), order.first().copied());
             for kept in 0..=count {
-                let found = among_highest(&logits, kept);
+                let found = logits.among_highest(kept);
                 assert!(found.is_sorted());
                 assert!(order[..kept].iter().all(|at| found.binary_search(at).is_ok()));
             }
@@ -129,6 +165,6 @@ mod tests {
     fn few_are_taken_where_few_are_asked_for() {
         let logits: Vec<f32> =
             (0_u16..4096).map(|i| f32::from(i % 64) + f32::from(i) / 1e4).collect();
-        assert!(among_highest(&logits, 3).len() < 64);
+        assert!(Logits::from(&logits).among_highest(3).len() < 64);
     }
 }

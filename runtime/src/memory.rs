@@ -142,8 +142,17 @@ impl Region {
 
     /// The bytes, for whoever owns the region alone.
     pub fn bytes(&mut self) -> &[u8] {
-        // SAFETY: the mapping is `bytes` long and initialized, and the exclusive borrow keeps
-        // kernels out. The bytes of a file are taken not to change while it is mapped.
+        self.all()
+    }
+
+    /// The bytes, with what is to be asked once they have been used: [`Region::check_unchanged`].
+    pub fn checked_bytes(&mut self) -> (&[u8], impl Fn() -> Result<(), MappingError>) {
+        (self.all(), || self.check_unchanged())
+    }
+
+    fn all(&self) -> &[u8] {
+        // SAFETY: the mapping is `bytes` long and initialized, and the callers' exclusive borrow
+        // keeps kernels out. The bytes of a file are taken not to change while it is mapped.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) }
     }
 
@@ -159,17 +168,44 @@ impl Region {
     /// `count` f32 from byte `offset`, while no kernel runs; `None` where they pass the end or
     /// are not aligned.
     pub fn floats(&mut self, offset: u64, count: u32) -> Option<&[f32]> {
-        let offset = usize::try_from(offset).ok()?;
-        let bytes = (count as usize).checked_mul(4)?;
-        if !offset.is_multiple_of(4) || offset.checked_add(bytes)? > self.bytes {
+        self.words((offset, count))
+    }
+
+    /// Some f32, and some i32, each from a byte on and so many, while no kernel runs; `None` where
+    /// they pass the end or are not aligned.
+    pub fn floats_and_integers(
+        &mut self,
+        floats: (u64, u32),
+        integers: (u64, u32),
+    ) -> Option<(&[f32], &[i32])> {
+        Some((self.words(floats)?, self.words(integers)?))
+    }
+
+    /// So many words from a byte on.
+    fn words<T: Word>(&self, (offset, count): (u64, u32)) -> Option<&[T]> {
+        let (offset, count) = (usize::try_from(offset).ok()?, count as usize);
+        let end = count.checked_mul(size_of::<T>())?.checked_add(offset)?;
+        if !offset.is_multiple_of(align_of::<T>()) || end > self.bytes {
             return None;
         }
-        let first = self.start.as_ptr().wrapping_add(offset).cast::<f32>();
-        // SAFETY: in bounds and aligned by the check above (the start is a line), initialized,
-        // any bits are an f32, and the exclusive borrow keeps kernels out.
-        Some(unsafe { std::slice::from_raw_parts(first, count as usize) })
+        let first = self.start.as_ptr().wrapping_add(offset).cast::<T>();
+        // SAFETY: in bounds and aligned by the check above (the start is a line), initialized, any
+        // bits are a word, and the callers' exclusive borrow keeps kernels out.
+        Some(unsafe { std::slice::from_raw_parts(first, count) })
     }
 }
+
+/// What any bits are one of.
+///
+/// # Safety
+/// Every pattern of bits is a value.
+unsafe trait Word {}
+
+// SAFETY: NaN are numbers with any bits, too.
+unsafe impl Word for f32 {}
+
+// SAFETY: every pattern is an integer.
+unsafe impl Word for i32 {}
 
 impl Drop for Region {
     fn drop(&mut self) {

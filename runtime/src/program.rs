@@ -168,6 +168,11 @@ pub struct Regions {
     pub logits: u64,
     /// Bytes from one token's logits to the next.
     pub logits_stride: u64,
+    /// Where in the region of logits their maxima begin: of each block of
+    /// [`BLOCK`](crate::logits::BLOCK) the greatest rank.
+    pub maxima: u64,
+    /// Bytes from one token's maxima to the next.
+    pub maxima_stride: u64,
 }
 
 /// A program that would touch memory that is not its own; always a bug of the compiler.

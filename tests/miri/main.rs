@@ -75,7 +75,7 @@ fn a_tiny_model_generates_on_interpreted_kernels() {
     for _ in 0..2 {
         let found = session.feed(&[token]).unwrap();
         let expected = interp.step(&[token]).unwrap().pop().unwrap();
-        assert_eq!(found, expected);
+        assert_eq!(*found, *expected);
         token = sampler.sample(found).unwrap();
     }
 }

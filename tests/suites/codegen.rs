@@ -138,7 +138,7 @@ fn code_outlives_its_compiler() {
             .unwrap();
     drop(program);
     drop(subject);
-    assert_eq!(session.feed(&tokens).unwrap(), expected);
+    assert_eq!(*session.feed(&tokens).unwrap(), *expected);
 }
 
 /// SmolLM2-135M with the formats of its file.

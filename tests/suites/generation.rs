@@ -165,7 +165,7 @@ fn surprises(engine: &Engine, ids: &[u32], chunk: usize, start: Option<u32>) -> 
             let token = if index == 0 { start.unwrap_or(pair[0]) } else { pair[0] };
             let logits = session.feed(&[token]).unwrap();
             if index >= chunk / 2 {
-                surprises.push(-Distribution::new(logits).log_probability(pair[1]).unwrap());
+                surprises.push(-Distribution::new(&logits).log_probability(pair[1]).unwrap());
             }
         }
     }
@@ -254,8 +254,8 @@ fn divergences(engine: &Engine, other: &Engine, text: &Chunks<'_>) -> [f64; 3] {
         let [mut session, mut reference] = [engine, other].map(|engine| engine.session().unwrap());
         for (index, token) in tokens[..tokens.len() - 1].iter().enumerate() {
             let token = text.start.filter(|_| index == 0).unwrap_or(*token);
-            let q = logarithms(session.feed(&[token]).unwrap());
-            let p = logarithms(reference.feed(&[token]).unwrap());
+            let q = logarithms(&session.feed(&[token]).unwrap());
+            let p = logarithms(&reference.feed(&[token]).unwrap());
             if index >= tokens.len() / 2 {
                 all.push(p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>());
                 same += f64::from(u8::from(likeliest(&p) == likeliest(&q)));

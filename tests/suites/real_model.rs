@@ -78,7 +78,7 @@ fn logits_are_those_of_the_f64_reference() {
             let distance = (found - expected).abs();
             assert!(distance <= LOGIT_BOUND, "{prompt:?}, {id}: {found}, expected {expected}");
         }
-        let top: Vec<u32> = Distribution::new(logits).top(5).iter().map(|t| t.id).collect();
+        let top: Vec<u32> = Distribution::new(&logits).top(5).iter().map(|t| t.id).collect();
         let expected: Vec<u32> = reference.iter().take(5).map(|(id, _)| *id).collect();
         assert_eq!(top, expected, "{prompt:?}");
     }
@@ -261,8 +261,8 @@ fn threads_change_no_bit() {
     let logits = |threads| {
         let mut session = engine.session_with_threads(threads).unwrap();
         assert_eq!(session.threads(), threads);
-        let prefilled = bits(session.feed(&tokens).unwrap());
-        (prefilled, bits(session.feed(&[504]).unwrap()))
+        let prefilled = bits(&session.feed(&tokens).unwrap());
+        (prefilled, bits(&session.feed(&[504]).unwrap()))
     };
     let one = logits(1);
     for threads in [2, 3] {
@@ -284,7 +284,7 @@ fn check_prefill(engine: &Engine) {
     session.feed_each(&tokens, 0, &mut |_, logits| prefilled.push(bits(logits))).unwrap();
     session.truncate(0);
     for (position, token) in tokens.iter().enumerate() {
-        let decoded = bits(session.feed(&[*token]).unwrap());
+        let decoded = bits(&session.feed(&[*token]).unwrap());
         assert!(decoded == prefilled[position], "position {position}");
     }
 }

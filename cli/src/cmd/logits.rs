@@ -44,7 +44,7 @@ pub(crate) fn run(args: &LogitsArgs) -> Result<Exit, Failure> {
         printed?;
         printer.all.map_or(Ok(()), Answers::finish)?;
     } else if let Some(logits) = generate::prefill(&mut session, &ids, &|| false)? {
-        printer.print(&String::from_utf8_lossy(&text), ids.len(), logits)?;
+        printer.print(&String::from_utf8_lossy(&text), ids.len(), &logits)?;
     }
     Ok(Exit::Success)
 }

@@ -244,7 +244,7 @@ impl Planned<'_> {
             }
             (Role::Output, Spec::Linear(k)) => k.epilogue == EpilogueKernel::Residual,
             (Role::Partials, spec) => matches!(spec, Spec::AttentionMerge(_)),
-            (Role::Output, _) => false,
+            (Role::Output | Role::Maxima, _) => false,
             (Role::Input | Role::Weights(_) | Role::Gain | Role::RopeTable, _)
             | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales, _) => true,
         }

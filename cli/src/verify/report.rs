@@ -130,7 +130,7 @@ pub fn operation(spec: &Spec) -> String {
         Spec::Linear(kernel) => {
             let norm = if kernel.norm.is_some() { "norm " } else { "" };
             let epilogue = match kernel.epilogue {
-                EpilogueKernel::Store => "",
+                EpilogueKernel::Logits { .. } => " logits",
                 EpilogueKernel::Residual => " residual",
                 EpilogueKernel::Glu => " glu",
                 EpilogueKernel::RopeAppend { .. } => " rope append",

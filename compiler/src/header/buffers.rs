@@ -17,7 +17,7 @@ pub(super) fn usage(spec: &Spec, role: Role) -> &'static str {
         (Role::Output, Spec::Linear(kernel)) if kernel.epilogue == EpilogueKernel::Residual => {
             "in out"
         }
-        (Role::Output, _)
+        (Role::Output | Role::Maxima, _)
         | (Role::Partials, Spec::AttentionChunks(_))
         | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales, Spec::Linear(_)) => {
             "out"
@@ -44,7 +44,9 @@ pub(super) fn contents(model: &Model, spec: &Spec, role: Role) -> String {
         (Role::Output, Spec::Linear(kernel)) => {
             let output = vectors(kernel, rows(model, kernel));
             match kernel.epilogue {
-                EpilogueKernel::Store | EpilogueKernel::Residual | EpilogueKernel::Glu => output,
+                EpilogueKernel::Logits { .. }
+                | EpilogueKernel::Residual
+                | EpilogueKernel::Glu => output,
                 EpilogueKernel::RopeAppend { .. } => format!("rotated q: {output}"),
             }
         }
@@ -60,12 +62,19 @@ pub(super) fn contents(model: &Model, spec: &Spec, role: Role) -> String {
             Spec::Attention(AttentionKernel { shape: HeadShape { heads, head_dim, .. }, .. })
             | Spec::AttentionMerge(MergeKernel { heads, head_dim, .. }),
         ) => format!("heads side by side: vector of {}", heads * head_dim),
+        (Role::Maxima, Spec::Linear(kernel)) => {
+            let panels = format!("of each of {} the greatest rank, i32", count(kernel.panels(), "panel"));
+            match kernel.tokens {
+                1 => panels,
+                tokens => format!("{panels}, {tokens} times"),
+            }
+        }
         (Role::Partials, _) => "what is known of each chunk".to_owned(),
         (Role::Keys, _) => "key cache of the layer".to_owned(),
         (Role::Values, _) => "value cache of the layer".to_owned(),
         (Role::KeyScales, _) => "scales of the layer's key cache".to_owned(),
         (Role::ValueScales, _) => "scales of the layer's value cache".to_owned(),
-        (Role::Input | Role::Gain | Role::RopeTable | Role::Weights(_), _)
+        (Role::Input | Role::Gain | Role::RopeTable | Role::Weights(_) | Role::Maxima, _)
         | (Role::Output, Spec::AttentionChunks(_)) => {
             unreachable!("lowering gives these roles to no such kernel")
         }
@@ -75,7 +84,7 @@ pub(super) fn contents(model: &Model, spec: &Spec, role: Role) -> String {
 /// Rows of the matrix, or of each of the two that a panel holds, or of q.
 pub(super) fn rows(model: &Model, kernel: &LinearKernel) -> u32 {
     match kernel.epilogue {
-        EpilogueKernel::Store => model.vocab,
+        EpilogueKernel::Logits { .. } => model.vocab,
         EpilogueKernel::Residual => model.width,
         EpilogueKernel::Glu => model.block.ffn_hidden,
         EpilogueKernel::RopeAppend { heads, head_dim, .. } => heads * head_dim,
@@ -105,7 +114,7 @@ fn weights(model: &Model, kernel: &LinearKernel, segment: usize) -> String {
     let matrix = matrix(own.format, kernel.columns, own.panels * PANEL);
     let range = before..before + own.panels;
     let parts = match kernel.epilogue {
-        EpilogueKernel::Store | EpilogueKernel::Residual => {
+        EpilogueKernel::Logits { .. } | EpilogueKernel::Residual => {
             format!("rows 0 to {}", rows(model, kernel) - 1)
         }
         EpilogueKernel::Glu => {

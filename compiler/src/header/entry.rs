@@ -63,7 +63,11 @@ impl<'a> Entry<'a> {
             "x"
         };
         let formula = match kernel.epilogue {
-            EpilogueKernel::Store => format!("out = W {x}"),
+            EpilogueKernel::Logits { .. } => format!(
+                "out = W {x}\n    \
+                 maxima = of each panel of out the greatest rank: the bits of out[i] + 0, all but the sign\n    \
+                 inverted where that is set, as an i32; 2^31 - 1 where out[i] is not finite"
+            ),
             EpilogueKernel::Residual => format!("out = W {x} + out"),
             EpilogueKernel::Glu => {
                 format!("out = silu(GATE {x}) * (UP {x})\n    silu(a) = a / (1 + exp(-a))")
@@ -76,7 +80,7 @@ impl<'a> Entry<'a> {
         let _ = writeln!(text, "    {formula}\n");
         let columns = count(kernel.columns, "column");
         let matrix = match kernel.epilogue {
-            EpilogueKernel::Store | EpilogueKernel::Residual => {
+            EpilogueKernel::Logits { .. } | EpilogueKernel::Residual => {
                 format!("W has {} rows and {columns}", buffers::rows(self.header.model, kernel))
             }
             EpilogueKernel::Glu => {

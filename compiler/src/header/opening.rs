@@ -127,7 +127,7 @@ impl Matrices {
                     match linear.epilogue {
                         EpilogueKernel::Glu => found.paired = true,
                         EpilogueKernel::RopeAppend { .. } => found.rotated = true,
-                        EpilogueKernel::Store | EpilogueKernel::Residual => {}
+                        EpilogueKernel::Logits { .. } | EpilogueKernel::Residual => {}
                     }
                 }
                 Spec::Attention(_) | Spec::AttentionChunks(_) | Spec::AttentionMerge(_) => {}

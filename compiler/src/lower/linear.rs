@@ -3,6 +3,7 @@
 use super::append::{Append, CacheBuffers, Position, QuantizedBuffers};
 use super::cache::CacheLayout;
 use super::epilogue::{self, Output};
+use super::maxima::{Maxima, maxima_bytes};
 use super::norm::{Rows, rms_norm};
 use super::product::{Beside, Product};
 use super::quantize::QuantizedRows;
@@ -27,8 +28,12 @@ pub struct Segment {
 /// What happens to the products of a linear kernel, with its sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EpilogueKernel {
-    /// The products are the output; rows are padded to whole panels.
-    Store,
+    /// The products are the output, logits, rows padded to whole panels; and of each panel the rank
+    /// of the greatest.
+    Logits {
+        /// Tokens of the vocabulary.
+        vocab: u32,
+    },
     /// The products are added to the output vector in place.
     Residual,
     /// Tile A is gate, tile B is up: `silu(a) * b`, 16 elements a panel.
@@ -56,7 +61,7 @@ impl EpilogueKernel {
                 let shape = HeadShape { heads, kv_heads, head_dim };
                 Some((shape, CacheLayout { kv, kv_heads, head_dim, context }))
             }
-            EpilogueKernel::Store | EpilogueKernel::Residual | EpilogueKernel::Glu => None,
+            EpilogueKernel::Logits { .. } | EpilogueKernel::Residual | EpilogueKernel::Glu => None,
         }
     }
 }
@@ -115,7 +120,7 @@ impl LinearKernel {
     /// Elements of the output vector.
     fn output_width(&self) -> u32 {
         match self.epilogue {
-            EpilogueKernel::Store | EpilogueKernel::Residual => self.panels() * PANEL,
+            EpilogueKernel::Logits { .. } | EpilogueKernel::Residual => self.panels() * PANEL,
             EpilogueKernel::Glu => self.panels() * TILE,
             EpilogueKernel::RopeAppend { heads, head_dim, .. } => heads * head_dim,
         }
@@ -150,13 +155,7 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
     let input = vector(&mut parts, "x", Role::Input, kernel.columns, tokens);
     let weights: Vec<BufferId> =
         (0..kernel.segments.len()).map(|i| weight_buffer(&mut parts, kernel, i)).collect();
-    let ahead: Vec<Option<BufferId>> = (0..kernel.segments.len())
-        .map(|i| {
-            let name = format!("ahead{i}");
-            let asks = kernel.asks_ahead;
-            asks.then(|| parts.buffer(&name, Role::Ahead(i), LINE)).filter(|_| tokens == 1)
-        })
-        .collect();
+    let ahead = ahead_buffers(&mut parts, kernel);
     let gain = kernel.norm.map(|eps| {
         let gain = parts.buffer("gain", Role::Gain, vector_bytes(kernel.columns));
         let bytes = vector_bytes(kernel.columns);
@@ -167,14 +166,7 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
     let quantized_inputs = quantized_inputs(&mut parts, kernel);
     let out_width = kernel.output_width();
     let out = vector(&mut parts, "out", Role::Output, out_width, tokens);
-    let y = match kernel.epilogue {
-        EpilogueKernel::Store => out,
-        EpilogueKernel::Residual | EpilogueKernel::Glu | EpilogueKernel::RopeAppend { .. } => {
-            let width = kernel.panels() * PANEL;
-            let buffer = parts.scratch("products", width * 4 * tokens);
-            Rows { buffer, width, stride: width * 4 }
-        }
-    };
+    let (y, maxima) = products(&mut parts, kernel, out);
     let buffers = kernel.epilogue.appends().map(|(shape, cache)| {
         let buffers = cache_buffers(&mut parts, tokens, shape, cache);
         (shape, cache, buffers)
@@ -206,7 +198,8 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
             }
             _ => Vec::new(),
         };
-        let product = Product { weights, ahead, beside, layout, x, quantized, tokens, scales, y };
+        let product =
+            Product { weights, ahead, beside, layout, x, quantized, tokens, scales, y, maxima };
         let (begin, end) = window(range, first, segment.panels);
         product.emit(&mut parts.b, begin, end, first);
         first += segment.panels;
@@ -218,7 +211,7 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
         (EpilogueKernel::RopeAppend { .. }, Some((shape, cache, buffers))) => {
             Append { o: &output, shape, cache, buffers, places: &places }.emit(&mut parts.b);
         }
-        (EpilogueKernel::Store | EpilogueKernel::RopeAppend { .. }, _) => {}
+        (EpilogueKernel::Logits { .. } | EpilogueKernel::RopeAppend { .. }, _) => {}
     }
     parts.finish()
 }
@@ -238,6 +231,31 @@ fn vector(parts: &mut Parts, name: &str, role: Role, width: u32, tokens: u32) ->
     let stride = vector_bytes(width);
     let buffer = parts.buffer(name, role, stride * tokens);
     Rows { buffer, width, stride }
+}
+
+/// Where lines are asked for beside each matrix, where that is done.
+fn ahead_buffers(parts: &mut Parts, kernel: &LinearKernel) -> Vec<Option<BufferId>> {
+    let mut buffer = |i| {
+        let asks = kernel.asks_ahead;
+        asks.then(|| parts.buffer(&format!("ahead{i}"), Role::Ahead(i), LINE))
+    };
+    (0..kernel.segments.len()).map(|i| buffer(i).filter(|_| kernel.tokens == 1)).collect()
+}
+
+/// Where products go, and what is left beside those that are logits.
+fn products(parts: &mut Parts, kernel: &LinearKernel, out: Rows) -> (Rows, Option<Maxima>) {
+    let (tokens, panels) = (kernel.tokens, kernel.panels());
+    match kernel.epilogue {
+        EpilogueKernel::Logits { vocab } => {
+            let maxima = parts.buffer("maxima", Role::Maxima, maxima_bytes(panels) * tokens);
+            (out, Some(Maxima { logits: out, vocab, tokens, out: maxima }))
+        }
+        EpilogueKernel::Residual | EpilogueKernel::Glu | EpilogueKernel::RopeAppend { .. } => {
+            let width = panels * PANEL;
+            let buffer = parts.scratch("products", width * 4 * tokens);
+            (Rows { buffer, width, stride: width * 4 }, None)
+        }
+    }
 }
 
 fn weight_buffer(parts: &mut Parts, kernel: &LinearKernel, segment: usize) -> BufferId {

@@ -14,6 +14,7 @@ mod exp;
 mod integer;
 mod kv_codes;
 mod linear;
+mod maxima;
 mod norm;
 mod product;
 mod quantize;
@@ -27,6 +28,7 @@ pub use embed::{EmbedKernel, lower_embed};
 pub use exp::{exp, silu};
 pub(crate) use linear::qkv_panels;
 pub use linear::{EpilogueKernel, LinearKernel, Segment, lower_linear};
+pub use maxima::maxima_bytes;
 pub use quantize::QuantizedRows;
 
 use crate::vir::{Access, BufferId, Builder, IndexId, Kernel};
@@ -82,6 +84,8 @@ pub enum Role {
     ValueScales,
     /// What the threads found of a token's chunks of positions.
     Partials,
+    /// Of each panel of logits the rank of the greatest.
+    Maxima,
 }
 
 /// Bytes of an activation vector: whole groups of 32 elements, so that panels store whole.
@@ -112,6 +116,7 @@ impl Parts {
             | Role::KeyScales
             | Role::ValueScales
             | Role::Partials
+            | Role::Maxima
             | Role::Scratch(_) => Access::ReadWrite,
         };
         self.buffers.push(role);

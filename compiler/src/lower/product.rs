@@ -6,6 +6,7 @@
 //! tokens two vectors (8 chains again).
 
 use super::codes::widened;
+use super::maxima::Maxima;
 use super::norm::Rows;
 use super::quantize::QuantizedRows;
 use crate::format::{Bits, Format};
@@ -41,6 +42,8 @@ pub(super) struct Product {
     pub(super) scales: BufferId,
     /// Results: 32 elements for each panel, one row for each token.
     pub(super) y: Rows,
+    /// What is left of each panel beside them, where they are logits.
+    pub(super) maxima: Option<Maxima>,
 }
 
 /// Lines that the kernel behind this one reads: a run of them for each panel of weights.
@@ -79,6 +82,9 @@ impl Product {
             let rows = (0..vectors).map(|v| v * lanes).collect();
             let group = Group { rows, loops: Vec::new() };
             self.groups(b, panel, vectors * lanes, group, first);
+            if let Some(maxima) = &self.maxima {
+                maxima.emit(b, panel, first);
+            }
             []
         });
     }

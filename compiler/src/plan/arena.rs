@@ -39,7 +39,14 @@ pub(super) fn assign(func: &Func, chunk: u32, is_head: bool) -> Result<Slots, Pl
         live.push((0, slots.end, usize::MAX));
     }
     for (i, op) in func.ops.iter().enumerate() {
-        if !op.legal_when_fused() {
+        let is_fused = match op {
+            // What is only stored is logits.
+            Op::Linear { epilogue: Epilogue::Store { out }, .. } => {
+                is_head && *out == [func.result]
+            }
+            _ => op.legal_when_fused(),
+        };
+        if !is_fused {
             return Err(PlanError::NotFused { func: func.name.clone(), op: i });
         }
         if let Op::Linear { epilogue: Epilogue::Residual { residual, out }, .. } = op {

@@ -72,7 +72,7 @@ fn base_name(spec: &Spec) -> String {
         Spec::Linear(k) => {
             let norm = if k.norm.is_some() { "norm_" } else { "" };
             let kind = match k.epilogue {
-                EpilogueKernel::Store => "linear".to_owned(),
+                EpilogueKernel::Logits { .. } => "linear_logits".to_owned(),
                 EpilogueKernel::Residual => "linear_residual".to_owned(),
                 EpilogueKernel::Glu => "linear_glu".to_owned(),
                 EpilogueKernel::RopeAppend { kv, .. } => {

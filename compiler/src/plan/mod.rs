@@ -9,6 +9,7 @@ mod ahead;
 mod arena;
 mod image;
 mod kernels;
+mod operands;
 mod planner;
 mod print;
 

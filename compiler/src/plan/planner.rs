@@ -1,17 +1,18 @@
 //! From functions to steps: which kernels, which operands, which memory.
 
 use super::ahead;
-use super::arena::{self, Slots};
+use super::arena;
 use super::image::{Image, Tables, owner, segments};
 use super::kernels::{Kernels, Spec};
+use super::operands::{Bound, Site, cache_of};
 use super::{Plan, PlanError, PlanOptions};
-use crate::fir::{Epilogue, Func, Graph, HeadShape, NormSpec, Op, ValueId, Weight, WeightId};
+use crate::fir::{Epilogue, Graph, HeadShape, NormSpec, Op, ValueId, Weight, WeightId};
 use crate::format::KvFormat;
 use crate::lower::{
     AttentionKernel, CHUNK, CacheLayout, EmbedKernel, EpilogueKernel, LinearKernel, MergeKernel,
-    Role, vector_bytes,
+    Role, maxima_bytes, vector_bytes,
 };
-use crate::pack::layout::Layout;
+use crate::pack::layout::{Layout, PANEL};
 use crate::pack::tables::RopeTable;
 use crate::pack::{Content, Rows};
 use deepthin_runtime::program::{Base, Operand, Passes, Regions, Split, Step, Variant};
@@ -29,16 +30,6 @@ pub(super) struct Planner<'a> {
     kv_bytes: u64,
     /// Bytes behind all values of the arena that partial results take.
     partials: u64,
-}
-
-/// Where a function's steps stand: its memory, the stored block and KV slot at hand.
-struct Site<'a> {
-    func: &'a Func,
-    slots: &'a Slots,
-    block: Option<u32>,
-    /// Byte offset of the application's KV slot, and its layout.
-    kv: u64,
-    cache: Option<CacheLayout>,
 }
 
 impl<'a> Planner<'a> {
@@ -72,7 +63,10 @@ impl<'a> Planner<'a> {
         let width = graph.embed.values[graph.embed.result].width;
         let vocab = graph.head.values[graph.head.result].width;
         self.regions.logits_stride = u64::from(vector_bytes(vocab));
-        self.regions.logits = self.regions.logits_stride * u64::from(self.head_tile());
+        self.regions.maxima = self.regions.logits_stride * u64::from(self.head_tile());
+        self.regions.maxima_stride = u64::from(maxima_bytes(vocab.div_ceil(PANEL)));
+        let behind = self.regions.maxima_stride * u64::from(self.head_tile());
+        self.regions.logits = self.regions.maxima + behind;
 
         let site = |func, slots| Site { func, slots, block: None, kv: 0, cache: None };
         let mut body = self.func(&site(&graph.embed, &embed))?;
@@ -219,7 +213,8 @@ impl<'a> Planner<'a> {
         let epilogue = match epilogue {
             Epilogue::Store { out } => {
                 bound.output = out.first().copied();
-                EpilogueKernel::Store
+                // Whatever else is stored, `arena::assign` has refused.
+                EpilogueKernel::Logits { vocab: func.values[func.result].width }
             }
             Epilogue::Residual { out, .. } => {
                 bound.output = Some(*out);
@@ -280,76 +275,11 @@ impl<'a> Planner<'a> {
         let partials = first.and_then(|lowered| lowered.bytes(Role::Partials)).unwrap_or(0);
         self.partials = self.partials.max(u64::from(partials));
         let mut scratch = 0;
-        let operands =
-            roles.iter().map(|role| self.operand(site, bound, *role, &mut scratch)).collect();
+        let operands = roles
+            .iter()
+            .map(|role| site.operand(&self.regions, bound, *role, &mut scratch))
+            .collect();
         self.regions.scratch = self.regions.scratch.max(scratch);
         Step { variants, operands, split, passes: Passes::All }
     }
-
-    fn operand(&self, site: &Site<'_>, bound: &Bound, role: Role, scratch: &mut u64) -> Operand {
-        let vector = |value: Option<ValueId>| {
-            let Some(value) = value else { unreachable!("lowering and plan agree on operands") };
-            let stride = u64::from(vector_bytes(site.func.values[value].width));
-            let (base, offset) = match site.slots.offset(value) {
-                Some(offset) => (Base::Arena, offset),
-                None => (Base::Logits, 0),
-            };
-            Operand { token_stride: stride, ..Operand::fixed(base, offset) }
-        };
-        let fixed = |base, offset: Option<u64>| {
-            let Some(offset) = offset else { unreachable!("lowering and plan agree on operands") };
-            Operand::fixed(base, offset)
-        };
-        let image = |offset| fixed(Base::Image, offset);
-        let cache = || {
-            let Some(cache) = site.cache else {
-                unreachable!("only ops with a KV slot ask for it")
-            };
-            cache
-        };
-        let slot = |before: u64| Operand::fixed(Base::Kv, site.kv + before);
-        match role {
-            Role::Input => vector(bound.input),
-            Role::Output => vector(bound.output),
-            Role::Weights(i) => image(bound.weights.get(i).copied()),
-            Role::Ahead(i) => ahead::own(image(bound.weights.get(i).copied())),
-            Role::Gain => image(bound.gain),
-            Role::RopeTable => {
-                let table = fixed(Base::Tables, bound.rope);
-                Operand { position_stride: u64::from(cache().head_dim) * 4, ..table }
-            }
-            Role::Scratch(bytes) => {
-                let offset = *scratch;
-                *scratch = (offset + u64::from(bytes)).next_multiple_of(64);
-                Operand::fixed(Base::Scratch, offset)
-            }
-            Role::Keys => slot(0),
-            Role::Values => slot(cache().key_bytes()),
-            Role::KeyScales => slot(cache().key_bytes() + cache().value_bytes()),
-            Role::ValueScales => slot(cache().bytes() - cache().value_scale_bytes()),
-            Role::Partials => Operand::fixed(Base::Arena, self.regions.arena),
-        }
-    }
-}
-
-/// The layout of the KV slot that a block function appends to or reads.
-fn cache_of(func: &Func, context: u32) -> Option<CacheLayout> {
-    func.ops.iter().find_map(|op| match op {
-        Op::Attention { shape, kv, .. }
-        | Op::Linear { epilogue: Epilogue::RopeAppend { shape, kv, .. }, .. } => {
-            let HeadShape { kv_heads, head_dim, .. } = *shape;
-            Some(CacheLayout { kv: *kv, kv_heads, head_dim, context })
-        }
-        _ => None,
-    })
-}
-
-/// What the buffer roles of a step stand for.
-#[derive(Default)]
-struct Bound {
-    input: Option<ValueId>,
-    output: Option<ValueId>,
-    weights: Vec<u64>,
-    gain: Option<u64>,
-    rope: Option<u64>,
 }

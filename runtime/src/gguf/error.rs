@@ -60,7 +60,7 @@ impl GgufError {
     /// How the error is to be answered.
     pub fn kind(&self) -> GgufErrorKind {
         match *self.fault {
-            Fault::Missing | Fault::NotRegular { .. } => GgufErrorKind::NoInput,
+            Fault::Missing | Fault::Path(_) | Fault::NotRegular { .. } => GgufErrorKind::NoInput,
             Fault::Denied => GgufErrorKind::Denied,
             Fault::Io(_) | Fault::Shrunk { .. } | Fault::Changed => GgufErrorKind::Io,
             Fault::Map(_) | Fault::Memory { .. } => GgufErrorKind::Resource,

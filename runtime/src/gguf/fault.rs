@@ -13,6 +13,9 @@ pub enum Fault {
     /// There is nothing at the path.
     #[error("no such file")]
     Missing,
+    /// No file can be at the path: a link to itself, a name that is too long.
+    #[error("cannot open it: {0}")]
+    Path(io::Error),
     /// Permissions forbid reading.
     #[error("permission denied")]
     Denied,
@@ -373,6 +376,7 @@ impl Fault {
     pub(super) fn fix(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Fault::Missing => "check the spelling of the path",
+            Fault::Path(_) => "check the path and the links on it",
             Fault::Denied => "make the file readable for this user: chmod u+r FILE",
             Fault::NotRegular { .. } => "name the GGUF file itself",
             Fault::Io(_) => "see to the disk or network that the file is on, and try again",

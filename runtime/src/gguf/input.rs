@@ -10,6 +10,8 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::error::GgufError;
 use super::fault::Fault;
 use crate::mapping::Mapping;
@@ -109,6 +111,8 @@ fn of_io(error: io::Error) -> Fault {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Fault::Missing,
         ErrorKind::PermissionDenied => Fault::Denied,
+        ErrorKind::InvalidFilename | ErrorKind::InvalidInput => Fault::Path(error),
+        _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Fault::Path(error),
         _ => Fault::Io(error),
     }
 }

@@ -2,31 +2,31 @@
 
 use super::descending::{Candidate, Descending};
 use super::{SampleError, Sampler, SamplerSettings, id};
-use crate::logits::{among_highest, from_rank, highest, rank};
+use crate::logits::{Logits, rank};
 
 impl Sampler {
     /// Takes candidates: those of top-k in descending order, or all that can be drawn by id.
-    pub(super) fn keep(&mut self, logits: &[f32]) {
+    pub(super) fn keep(&mut self, logits: &Logits<'_>) {
         self.candidates.clear();
         let candidate = |at: usize| Candidate { id: id(at), logit: logits[at] };
         let kept = usize::try_from(self.settings.top_k).unwrap_or(usize::MAX);
         if kept == 0 || kept >= logits.len() {
             let floor = self.floor(logits).map_or(i32::MIN, rank);
-            self.candidates.extend(from_rank(logits, floor).into_iter().map(candidate));
+            self.candidates.extend(logits.of_rank(floor).into_iter().map(candidate));
             return;
         }
-        self.candidates.extend(among_highest(logits, kept).into_iter().map(candidate));
+        self.candidates.extend(logits.among_highest(kept).into_iter().map(candidate));
         Descending::new(&mut self.candidates).sort(kept);
         self.candidates.truncate(kept);
     }
 
     /// A logit below which min-p keeps none, where it alone decides: top-p counts the others too.
-    fn floor(&self, logits: &[f32]) -> Option<f32> {
+    fn floor(&self, logits: &Logits<'_>) -> Option<f32> {
         let SamplerSettings { temperature, top_p, min_p, .. } = self.settings;
         if top_p < 1.0 || min_p == 0.0 {
             return None;
         }
-        let highest = f64::from(logits[highest(logits)?]);
+        let highest = f64::from(logits[logits.highest()?]);
         // A little too low, for what rounds: what it lets through min-p still weighs.
         let distance = libm::log(f64::from(min_p)) - 1e-9;
         #[expect(clippy::cast_possible_truncation, reason = "rounds; the next below is taken")]

@@ -13,7 +13,7 @@ mod descending;
 mod draw;
 mod random;
 
-use crate::logits::{first_non_finite, highest};
+use crate::logits::Logits;
 use descending::Candidate;
 use random::SplitMix64;
 use std::collections::VecDeque;
@@ -135,10 +135,11 @@ impl Sampler {
     }
 
     /// The next token, by one logit for each token of the vocabulary.
-    pub fn sample(&mut self, logits: &[f32]) -> Result<u32, SampleError> {
+    pub fn sample<'a>(&mut self, logits: impl Into<Logits<'a>>) -> Result<u32, SampleError> {
+        let logits = logits.into();
         let count = u32::try_from(logits.len());
         count.map_err(|_| SampleError::TooMany(logits.len()))?;
-        if let Some(at) = first_non_finite(logits) {
+        if let Some(at) = logits.first_non_finite() {
             return Err(SampleError::NonFinite { id: id(at), value: logits[at] });
         }
         let mut penalized = std::mem::take(&mut self.penalized);
@@ -146,14 +147,14 @@ impl Sampler {
             logits
         } else {
             penalized.clear();
-            penalized.extend_from_slice(logits);
+            penalized.extend_from_slice(&logits);
             self.penalize(&mut penalized);
-            &penalized
+            Logits::from(&penalized)
         };
         let id = if self.settings.temperature == 0.0 {
-            highest(logits).map(id).ok_or(SampleError::Empty)
+            logits.highest().map(id).ok_or(SampleError::Empty)
         } else {
-            self.keep(logits);
+            self.keep(&logits);
             self.draw()
         };
         self.penalized = penalized;

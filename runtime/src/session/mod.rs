@@ -10,7 +10,7 @@ mod walk;
 
 pub use error::{Origin, RunError};
 
-use crate::logits::first_non_finite;
+use crate::logits::{BLOCK, Logits};
 use crate::memory::Region;
 use crate::program::{Base, Operand, Program, Step};
 use crate::threads::{Pool, Worker};
@@ -105,11 +105,22 @@ impl Session {
     }
 
     /// Appends `tokens` to the sequence and returns the logits after the last one.
-    pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], RunError> {
+    pub fn feed(&mut self, tokens: &[u32]) -> Result<Logits<'_>, RunError> {
         let last = tokens.len().saturating_sub(1);
-        let place = self.run(tokens, last, &mut |_, _| ())?;
-        let vocab = self.program.vocab;
-        Ok(self.memory.logits.floats(place, vocab).unwrap_or_default())
+        let number = self.run(tokens, last, &mut |_, _| ())?;
+        Ok(self.logits(number))
+    }
+
+    /// The logits of a token of the last head call.
+    fn logits(&mut self, number: usize) -> Logits<'_> {
+        let Program { vocab, regions, .. } = &*self.program;
+        let blocks = u32::try_from((*vocab as usize).div_ceil(BLOCK)).unwrap_or(u32::MAX);
+        let floats = number as u64 * regions.logits_stride;
+        let integers = regions.maxima + number as u64 * regions.maxima_stride;
+        let memory = &mut self.memory.logits;
+        let (logits, maxima) =
+            memory.floats_and_integers((floats, *vocab), (integers, blocks)).unwrap_or_default();
+        Logits::with_maxima(logits, maxima)
     }
 
     /// Appends `tokens` and shows `visit` the logits after each token from index `from` on.
@@ -178,16 +189,16 @@ impl Session {
         }
     }
 
-    /// Runs all chunks; the byte offset of the last token's logits.
+    /// Runs all chunks; the number of the last token in its head call.
     fn run(
         &mut self,
         tokens: &[u32],
         from: usize,
         visit: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<u64, RunError> {
+    ) -> Result<usize, RunError> {
         self.admit(tokens)?;
         let program = Arc::clone(&self.program);
-        let mut place = 0;
+        let mut number = 0;
         let mut done = 0;
         for chunk in tokens.chunks(program.chunk as usize) {
             let mut pass =
@@ -199,20 +210,19 @@ impl Session {
                 pass.end = chunk.len().min(first + program.head_tile as usize);
                 self.walk_unchanged(&program.head, pass)?;
                 for token in pass.first..pass.end {
-                    place = (token - pass.first) as u64 * program.regions.logits_stride;
-                    let logits =
-                        self.memory.logits.floats(place, program.vocab).unwrap_or_default();
-                    if first_non_finite(logits).is_some() {
+                    number = token - pass.first;
+                    let logits = self.logits(number);
+                    if logits.first_non_finite().is_some() {
                         return Err(self.non_finite(pass, token));
                     }
-                    visit(done + token, logits);
+                    visit(done + token, &logits);
                 }
                 first = pass.end;
             }
             done += chunk.len();
             self.position += u32::try_from(chunk.len()).unwrap_or(0);
         }
-        Ok(place)
+        Ok(number)
     }
 
     /// Checks everything about the tokens before anything is computed.
@@ -296,7 +306,7 @@ impl Session {
             self.walk(&program.body[start..end.max(start)], pass);
             start = end.max(start);
             let values = self.memory.arena.floats(place, elements).unwrap_or_default();
-            if first_non_finite(values).is_some() {
+            if values.iter().any(|value| !value.is_finite()) {
                 let origin = i.checked_sub(1).map_or(Origin::Embedding, Origin::Application);
                 return RunError::NonFinite { position, origin };
             }

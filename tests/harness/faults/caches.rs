@@ -10,7 +10,7 @@ const STAGE: &str = "compiler/src/lower/attention/stage.rs";
 const SCORES: &str = "compiler/src/lower/attention/scores.rs";
 const VALUES: &str = "compiler/src/lower/attention/values.rs";
 const IMAGE: &str = "compiler/src/plan/image.rs";
-const PLANNER: &str = "compiler/src/plan/planner.rs";
+const OPERANDS: &str = "compiler/src/plan/operands.rs";
 
 pub(super) const FAULTS: &[Entry] = &[
     (
@@ -87,7 +87,7 @@ pub(super) const FAULTS: &[Entry] = &[
     ),
     (
         "scales-of-values-over-those-of-keys",
-        PLANNER,
+        OPERANDS,
         "cache().bytes() - cache().value_scale_bytes()",
         To("cache().key_bytes() + cache().value_bytes()"),
     ),

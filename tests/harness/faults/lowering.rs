@@ -6,6 +6,7 @@ use super::Entry;
 const PRODUCT: &str = "compiler/src/lower/product.rs";
 const DEQUANTIZED: &str = "compiler/src/lower/dequantized.rs";
 const CODES: &str = "compiler/src/lower/codes.rs";
+const MAXIMA: &str = "compiler/src/lower/maxima.rs";
 const NORM: &str = "compiler/src/lower/norm.rs";
 const EPILOGUE: &str = "compiler/src/lower/epilogue.rs";
 const APPEND: &str = "compiler/src/lower/append.rs";
@@ -187,5 +188,19 @@ pub(super) const FAULTS: &[Entry] = &[
         LINEAR,
         "minus: Affine::constant(i64::from(first)),",
         With("minus: Affine::constant(i64::from(first) + i64::from(FAULT && first > 0)),"),
+    ),
+    ("padding-counts-among-logits", MAXIMA, "self.vocab.is_multiple_of(PANEL)", To("true")),
+    (
+        "negative-logits-in-descending-order",
+        MAXIMA,
+        "b.select(is_finite, rank, most)",
+        To("b.select(is_finite, bits, most)"),
+    ),
+    ("infinite-logits-among-finite-ones", MAXIMA, "b.select(is_finite, rank, most)", To("rank")),
+    (
+        "maxima-of-the-first-token",
+        MAXIMA,
+        "i64::from(token * bytes + first * 4)",
+        To("{ let _ = bytes; i64::from(first * 4) }"),
     ),
 ];

@@ -6,6 +6,7 @@ use super::Entry;
 const ARENA: &str = "compiler/src/plan/arena.rs";
 const IMAGE: &str = "compiler/src/plan/image.rs";
 const KERNELS: &str = "compiler/src/plan/kernels.rs";
+const OPERANDS: &str = "compiler/src/plan/operands.rs";
 const PLANNER: &str = "compiler/src/plan/planner.rs";
 
 pub(super) const FAULTS: &[Entry] = &[
@@ -13,8 +14,8 @@ pub(super) const FAULTS: &[Entry] = &[
     ("residual-may-live-on", ARENA, "last_reads[residual.index()] > i", To("false")),
     (
         "partial-results-over-values",
-        PLANNER,
-        "Operand::fixed(Base::Arena, self.regions.arena)",
+        OPERANDS,
+        "Operand::fixed(Base::Arena, regions.arena)",
         To("Operand::fixed(Base::Arena, 0)"),
     ),
     (
@@ -37,21 +38,27 @@ pub(super) const FAULTS: &[Entry] = &[
         To("{ let _ = cache.map(CacheLayout::bytes); 0 }"),
     ),
     (
+        "maxima-over-logits",
+        OPERANDS,
+        "Operand::fixed(Base::Logits, regions.maxima)",
+        To("Operand::fixed(Base::Logits, 0)"),
+    ),
+    (
         "values-over-keys",
-        PLANNER,
+        OPERANDS,
         "Role::Values => slot(cache().key_bytes())",
         With("Role::Values => slot(if FAULT { 0 } else { cache().key_bytes() })"),
     ),
     (
         "scratch-buffers-overlap",
-        PLANNER,
+        OPERANDS,
         "(offset + u64::from(bytes)).next_multiple_of(64)",
         To("offset"),
     ),
     ("scratch-of-the-last-step", PLANNER, "self.regions.scratch.max(scratch)", To("scratch")),
     (
         "rotary-rows-of-position-zero",
-        PLANNER,
+        OPERANDS,
         "u64::from(cache().head_dim) * 4, ..table",
         With("if FAULT { 0 } else { u64::from(cache().head_dim) * 4 }, ..table"),
     ),

@@ -15,7 +15,12 @@ pub(super) const FAULTS: &[Entry] = &[
         "(Reverse(rank(self.logit)), self.id)",
         To("(Reverse(rank(self.logit)), u32::MAX - self.id)"),
     ),
-    ("last-of-the-highest-blocks", LOGITS, "greatest > best.1", To("greatest >= best.1")),
+    (
+        "last-of-the-highest-blocks",
+        LOGITS,
+        "self.maxima.iter().position(|greatest| is_meant(*greatest))",
+        To("self.maxima.iter().rposition(|greatest| is_meant(*greatest))"),
+    ),
     (
         "half-as-many-blocks",
         LOGITS,

@@ -55,11 +55,7 @@ pub(super) const FAULTS: &[Entry] = &[
         "tokens.len() > (context",
         With("tokens.len() + usize::from(FAULT) > (context"),
     ),
-    ("non-finite-logits-pass", SESSION, "first_non_finite(logits).is_some()", To("false")),
-    (
-        "logits-of-the-first-of-a-tile",
-        SESSION,
-        "(token - pass.first) as u64 * program.regions.logits_stride",
-        To("0"),
-    ),
+    ("non-finite-logits-pass", SESSION, "logits.first_non_finite().is_some()", To("false")),
+    ("logits-of-the-first-of-a-tile", SESSION, "number as u64 * regions.logits_stride", To("0")),
+    ("maxima-of-the-first-of-a-tile", SESSION, "number as u64 * regions.maxima_stride", To("0")),
 ];

@@ -27,9 +27,11 @@ use crate::jit::Compiled;
 
 mod append;
 mod attention;
+mod logits;
 
 pub use append::{Append, Appended, rope};
 pub use attention::Attention;
+pub use logits::logits;
 
 /// A matrix of weights as a file stores them.
 #[derive(Debug, Clone)]
@@ -236,7 +238,7 @@ fn linear(columns: usize, tokens: usize, format: Format, panels: u32) -> LinearK
         columns: count(columns),
         norm: None,
         segments: vec![Segment { format, activations: Activations::F32, panels }],
-        epilogue: EpilogueKernel::Store,
+        epilogue: EpilogueKernel::Logits { vocab: panels * PANEL },
         asks_ahead: false,
     }
 }

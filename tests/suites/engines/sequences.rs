@@ -127,7 +127,7 @@ fn the_context_is_filled_to_its_last_position() {
             let found = feed(&mut session, &tokens, pieces);
             assert_same(&expected, &found, &format!("context {context}, pieces {pieces:?}"));
             assert_eq!(session.position(), context);
-            let refused = session.feed(&[0]).map(<[f32]>::len);
+            let refused = session.feed(&[0]).map(|logits| logits.len());
             assert!(matches!(refused, Err(RunError::ContextFull { tokens: 1, .. })));
         }
     }

@@ -151,7 +151,7 @@ fn generated(subject: &Subject, count: usize) -> Vec<u32> {
     let mut ids = vec![1];
     for _ in 0..count {
         let logits = session.feed(&ids[ids.len() - 1..]).unwrap();
-        let likeliest = (0..).zip(logits).max_by(|a, b| a.1.total_cmp(b.1)).unwrap();
+        let likeliest = (0..).zip(&*logits).max_by(|a, b| a.1.total_cmp(b.1)).unwrap();
         ids.push(likeliest.0);
     }
     ids

@@ -70,7 +70,7 @@ fn kernel(format: Format, activations: Activations, lanes: u32, tokens: u32) -> 
         columns: COLUMNS,
         norm: None,
         segments: vec![Segment { format, activations, panels: PANELS }],
-        epilogue: EpilogueKernel::Store,
+        epilogue: EpilogueKernel::Logits { vocab: PANELS * 32 },
         asks_ahead: true,
     };
     lower_linear("product", &kernel).kernel

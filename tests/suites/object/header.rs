@@ -285,7 +285,7 @@ fn constants_name_what_a_kernel_takes() {
     let (model, lowered) = thin();
     let header = header(&model, &lowered);
     let name = " * deepthin_thin_linear_residual_f32_64x80_t1\n";
-    let entry = excerpt(&header, name, "/*\n * deepthin_thin_norm_linear_f32_128x48_t4");
+    let entry = excerpt(&header, name, "/*\n * deepthin_thin_norm_linear_logits_f32_128x48_t4");
     expect![[r#"
         enum {
             DEEPTHIN_THIN_LINEAR_RESIDUAL_F32_64X80_T1_BUFFERS         = 5,
@@ -372,7 +372,7 @@ fn the_opening_tells_the_layouts_that_occur() {
                 linear_residual_q4_1_by_q8_576x576_t1
                 norm_linear_glu_q4_1_by_q8_3072x576_t1
                 linear_residual_q4_1_by_q8_576x1536_t1
-            norm_linear_q8_0_by_q8_96x576_t1
+            norm_linear_logits_q8_0_by_q8_96x576_t1
 
     "#]].assert_eq(&comment(&header, "packed matrix:", "\n * The number behind"));
     for line in header.lines().filter(|line| line.starts_with(" *")) {

@@ -148,6 +148,7 @@ impl Judge<'_> {
                 Role::Output if operand.base != Base::Logits => {
                     return Err("logits lie elsewhere".to_owned());
                 }
+                Role::Maxima => self.maxima(site, operand)?,
                 Role::Partials if matches!(spec, Spec::AttentionChunks(_)) => {
                     self.write(site, operand, *bytes)?;
                 }
@@ -164,6 +165,21 @@ impl Judge<'_> {
             writers[out.0 as usize] = Some(site.number);
         }
         Ok(())
+    }
+
+    /// The maxima of a head call's tokens lie one behind the other, and behind all logits.
+    fn maxima(&self, site: &Site<'_>, operand: &Operand) -> Result<(), String> {
+        let Plan { regions, options, vocab, .. } = self.plan;
+        let tile = u64::from(options.tiles[0]);
+        let blocks = u64::from(vocab.div_ceil(32)) * 4;
+        let logits = tile * regions.logits_stride;
+        let expected = Operand { token_stride: blocks, ..Operand::fixed(Base::Logits, logits) };
+        let known = (regions.maxima, regions.maxima_stride, regions.logits);
+        if site.is_head && *operand == expected && known == (logits, blocks, logits + tile * blocks)
+        {
+            return Ok(());
+        }
+        Err(format!("maxima lie at {operand:?}, told {known:?}, expected {expected:?}"))
     }
 
     fn read(
@@ -228,7 +244,7 @@ impl Judge<'_> {
             (Role::Partials, Op::Attention { .. }) if matches!(spec, Spec::AttentionChunks(_)) => {
                 Ok(())
             }
-            (Role::Scratch(_) | Role::Output, _)
+            (Role::Scratch(_) | Role::Output | Role::Maxima, _)
             | (
                 Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales,
                 Op::Linear { epilogue: Epilogue::RopeAppend { .. }, .. },

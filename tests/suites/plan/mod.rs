@@ -34,7 +34,7 @@ fn the_plan_of_the_tiny_model() {
     expect![[r#"
         plan tiny {
           lanes 4  context 100  chunk 64  tiles [4, 1]
-          bytes  image 12288  tables 3200  arena 25856  scratch 4864 a thread  kv 32768  logits 1536
+          bytes  image 12288  tables 3200  arena 25856  scratch 4864 a thread  kv 32768  logits 1584
 
           kernels {
             k0 = embed_q8g32_96x32
@@ -49,8 +49,8 @@ fn the_plan_of_the_tiny_model() {
             k9 = norm_linear_glu_q4g32_128x32_t1
             k10 = linear_residual_q4g32_32x64_t4
             k11 = linear_residual_q4g32_32x64_t1
-            k12 = norm_linear_q8g32_96x32_t4
-            k13 = norm_linear_q8g32_96x32_t1
+            k12 = norm_linear_logits_q8g32_96x32_t4
+            k13 = norm_linear_logits_q8g32_96x32_t1
           }
 
           image {
@@ -89,7 +89,7 @@ fn the_plan_of_the_tiny_model() {
           }
 
           head {
-               0: k12x4 k13x1 units 3 arena+0+128t image+0 image+12160 scratch+0 scratch+512 logits+0+384t
+               0: k12x4 k13x1 units 3 arena+0+128t image+0 image+12160 scratch+0 scratch+512 logits+0+384t logits+1536+12t
           }
         }
     "#]].assert_eq(&plan.to_string());
@@ -132,14 +132,14 @@ fn a_residual_sum_beside_the_stream_is_kept() {
           return v0
         }
         func block0(v0[32]) {
-          w0 = query f32[32, 32]
+          w0 = ffn_gate f32[32, 32]
           w1 = key f32[32, 32]
-          w2 = value f32[32, 32]
+          w2 = ffn_up f32[32, 32]
           w3 = attention_output f32[32, 32]
           w4 = ffn_down f32[32, 32]
-          v1[32] = linear w0 v0
+          v1[32] = linear w0 w2 v0 glu
           v2[32] = linear w1 v0 residual v1
-          v3[32] = linear w2 v0
+          v3[32] = linear w2 w0 v0 glu
           v4[32] = linear w3 v2 residual v0
           v5[32] = linear w4 v3 residual v4
           return v5

@@ -5,6 +5,7 @@ mod codes;
 mod embedding;
 mod kv;
 mod linear;
+mod logits;
 mod model;
 mod norm;
 mod rope;

@@ -125,7 +125,7 @@ fn every_format_is_met_in_every_kind_of_kernel() {
                         seen.see(format!("groups {groups:?}"));
                     }
                     let kind = match linear.epilogue {
-                        EpilogueKernel::Store => "store",
+                        EpilogueKernel::Logits { .. } => "logits",
                         EpilogueKernel::Residual => "residual",
                         EpilogueKernel::Glu => "glu",
                         EpilogueKernel::RopeAppend { .. } => "rope append",
@@ -150,7 +150,7 @@ fn every_format_is_met_in_every_kind_of_kernel() {
             }
         }
     }
-    let kinds = ["embed", "store", "residual", "glu", "rope append"];
+    let kinds = ["embed", "logits", "residual", "glu", "rope append"];
     // Of each kind with each format there are too many for every one to be met in so few models.
     let files = [Format::F32, Format::F16, Format::Bf16, Format::Q8_0, Format::Q4_0, Format::Q4_1];
     let all = kinds.iter().flat_map(|kind| files.map(|format| format!("{kind} {format}")));

@@ -150,7 +150,7 @@ impl<'c> Call<'c> {
             None => x,
         };
         let y = match kernel.epilogue {
-            EpilogueKernel::Store => self.after(Role::Output),
+            EpilogueKernel::Logits { .. } => self.after(Role::Output),
             EpilogueKernel::Residual | EpilogueKernel::Glu | EpilogueKernel::RopeAppend { .. } => {
                 self.scratch("products")
             }
@@ -162,7 +162,7 @@ impl<'c> Call<'c> {
         let products: Vec<&[f64]> = y.chunks_exact(rows.max(1)).take(tokens).collect();
         self.products(kernel, &vectors, &products);
         match kernel.epilogue {
-            EpilogueKernel::Store => {}
+            EpilogueKernel::Logits { .. } => {}
             EpilogueKernel::Residual => self.residual(&products, rows),
             EpilogueKernel::Glu => self.glu(&products, rows / 2),
             EpilogueKernel::RopeAppend { .. } => {
