@@ -34,7 +34,8 @@ pub enum Code {
     Encoding = 5,
     /// A character that is allowed in no description, or only in comments.
     Character = 6,
-    /// The file is larger than [`MAX_SOURCE_BYTES`](crate::MAX_SOURCE_BYTES).
+    /// The file is larger than [`MAX_SOURCE_BYTES`](crate::MAX_SOURCE_BYTES), or has more words than
+    /// [`MAX_WORDS`](crate::MAX_WORDS).
     FileSize = 7,
     /// Brackets are nested deeper than [`MAX_NESTING`](crate::MAX_NESTING).
     Nesting = 8,

@@ -63,7 +63,7 @@ pub use check::{MAX_PARAMETERS, SMALLEST};
 pub use diagnostic::{Code, Diagnostic, Span};
 pub use model::Model;
 pub use print::print;
-pub use scan::{MAX_NESTING, MAX_SOURCE_BYTES};
+pub use scan::{MAX_NESTING, MAX_SOURCE_BYTES, MAX_WORDS};
 pub use suggest::nearest_name;
 
 use source::Source;

@@ -235,6 +235,10 @@ fn syntax_error(text: &str, at: usize, expected: &[Rule]) -> Problem {
     };
     let problem = Problem::new(Code::Syntax, Span { start: at, end: at + length }, message);
     let word = text.get(at..at + length).unwrap_or_default();
+    let from = |at: usize| text.get(at..).unwrap_or_default();
+    if from(at).starts_with("/*") || at > 0 && from(at - 1).starts_with("/*") {
+        return problem.help("a comment begins with `//` and ends with its line");
+    }
     match syntax_hint(word, expected) {
         Some(hint) => problem.help(hint),
         None => problem,

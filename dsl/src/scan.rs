@@ -1,4 +1,4 @@
-//! Looks over the raw bytes before the parser does: size, encoding, characters, nesting.
+//! Looks over the raw bytes before the parser does: size, encoding, characters, words, nesting.
 //!
 //! The parser recurses once for each open bracket, so the depth is bounded here, in a loop.
 
@@ -8,6 +8,10 @@ use crate::source::{Source, is_direction_mark};
 
 /// Largest description, in bytes.
 pub const MAX_SOURCE_BYTES: usize = 1 << 20;
+
+/// Most words, numbers and other marks of a description. The parser takes some three hundred bytes for
+/// each.
+pub const MAX_WORDS: usize = 1 << 17;
 
 /// Deepest nesting of `{`, `(` and `[`.
 pub const MAX_NESTING: usize = 64;
@@ -51,7 +55,10 @@ pub(crate) fn check_size(bytes: usize, file: &str) -> Result<(), Vec<Diagnostic>
 /// What is wrong with the characters and the nesting of a text; empty where nothing is.
 pub(crate) fn scan(source: &Source<'_>) -> Vec<Problem> {
     let problems = wrong_characters(source.text);
-    if problems.is_empty() { too_deep(source.text).into_iter().collect() } else { problems }
+    if !problems.is_empty() {
+        return problems;
+    }
+    too_deep(source.text).or_else(|| too_many(source.text)).into_iter().collect()
 }
 
 fn encoding(valid: &str, file: &str, message: String) -> Vec<Diagnostic> {
@@ -111,6 +118,25 @@ fn look_alike(c: char) -> Option<char> {
     ];
     let found = |(likes, ascii): &(&str, &str)| likes.chars().zip(ascii.chars()).find(|p| p.0 == c);
     PAIRS.iter().find_map(found).map(|(_, ascii)| ascii)
+}
+
+/// The first word past the most that there may be, if there is one.
+fn too_many(text: &str) -> Option<Problem> {
+    let (mut count, mut in_word) = (0, false);
+    for (at, c, comment) in characters(text) {
+        let is_part = !comment && (c.is_ascii_alphanumeric() || c == '_');
+        let is_mark = !comment && !is_part && !c.is_ascii_whitespace();
+        count += usize::from(is_mark || is_part && !in_word);
+        in_word = is_part;
+        if count > MAX_WORDS {
+            let most = grouped(MAX_WORDS as u64);
+            let message = format!("more than {most} words and marks");
+            let hint = "a description takes about two hundred: give a file fewer models";
+            let span = Span { start: at, end: at + 1 };
+            return Some(Problem::new(Code::FileSize, span, message).help(hint));
+        }
+    }
+    None
 }
 
 /// The bracket that nests too deeply, if one does.

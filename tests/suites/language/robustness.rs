@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use deepthin_dsl::{
-    Code, MAX_NESTING, MAX_SOURCE_BYTES, format, parse, parse_ast, parse_bytes, print,
+    Code, MAX_NESTING, MAX_SOURCE_BYTES, MAX_WORDS, format, parse, parse_ast, parse_bytes, print,
 };
 use proptest::prelude::*;
 
@@ -79,9 +79,18 @@ fn deep_nesting_is_refused() {
 #[test]
 fn mismatched_brackets_are_no_way_around_the_depth() {
     for pair in ["(]", "[)", "(}", "{)", "a(]", "a[)"] {
-        let codes = refusal(&format!("model m {{ width {}", pair.repeat(100_000)));
+        let codes = refusal(&format!("model m {{ width {}", pair.repeat(40_000)));
         assert!(codes.iter().all(|code| matches!(code, Code::Nesting | Code::Syntax)), "{pair}");
     }
+}
+
+/// Words of comments do not count.
+#[test]
+fn more_words_than_are_read_are_refused() {
+    let text = |count| format!("model m {{ // more words\n{}", "k 1\n".repeat(count));
+    let most = (MAX_WORDS - 3) / 2;
+    assert!(!refusal(&text(most)).contains(&Code::FileSize));
+    assert_eq!(refusal(&text(most + 1)), [Code::FileSize]);
 }
 
 #[test]

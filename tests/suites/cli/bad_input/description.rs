@@ -78,6 +78,8 @@ fn syntax() -> Vec<Case> {
                 text.trim_end().to_owned()
             })
             .line("run @m.thin --random 1 -p a -n 1 --temp 0"),
+        with("a comment as in C", 1, "model m", "/* mine */ model m", &["m.thin:1:1: ", "`//`"]),
+        with("a comment as in C behind a value", 1, "depth 2", "depth 2 /* few */", &["`//`"]),
         with("an import", 12, "model m", "import \"../n.thin\"\nmodel m", &["m.thin:1:1: ", "D00"]),
     ]
 }
@@ -89,6 +91,9 @@ fn files() -> Vec<Case> {
             .setup(|folder| sparse(folder, "m.thin", b"model m", 100_000_000))
             .line(RUN)
             .fails(65, ["m.thin:1:1: ", "D0007", "1_048_576"]),
+        words("calls in calls", "sharing a(", "a(a(a(a(a(a(a(a(0)))))))),"),
+        words("sections", "", "a{}"),
+        words("lines", "", "k 1\n"),
         text("a line of 10 MB", 7, || b"a".repeat(10_000_000), &["m.thin", "D0007"]),
         path("a directory")
             .setup(|folder| fs::create_dir(folder.path("m.thin")).unwrap())
@@ -111,11 +116,33 @@ fn files() -> Vec<Case> {
             .line("info")
             .word("@\x1b[2J.thin")
             .fails(65, ["\\u{1b}[2J.thin:1:", "help: "]),
+        Case::new("a link to itself that could be any file", &[11])
+            .setup(|folder| {
+                std::os::unix::fs::symlink(folder.path("loop"), folder.path("loop")).unwrap();
+            })
+            .line("info @loop")
+            .fails(66, ["loop: cannot open it: ", "os error 40", "fix: "]),
+        Case::new("a file in a file", &[11])
+            .file("file", || "text")
+            .line("info @file/model")
+            .fails(66, ["file/model: no such file", "fix: "]),
         Case::new("a name that means nothing", &[11])
             .line("info \x1b[2J")
             .fails(66, ["\"\\u{1b}[2J\" is no model", "fix: "]),
         unreadable(),
     ]
+}
+
+/// A description of a megabyte that is one part again and again: its size is allowed, what it takes
+/// to read is not.
+fn words(name: &str, before: &'static str, part: &'static str) -> Case {
+    let name = format!("a megabyte of {name}");
+    let content = move || {
+        let (head, tail) = WHOLE.split_once("{\n").unwrap();
+        let count = ((1 << 20) - 1000) / part.len();
+        format!("{head}{{\n{before}{}\n{tail}", part.repeat(count)).into_bytes()
+    };
+    text(&name, 7, content, &["m.thin:", "D0007", "131_072 words and marks", "fewer models"])
 }
 
 /// A file without permissions, which stop even root where it has given up that privilege.
