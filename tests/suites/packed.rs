@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use deepthin::engine::{self, RunOptions};
@@ -52,7 +53,7 @@ fn pack(
     let draft = Draft::new(source.metadata(), &source.model, &source.formats, &lowered.plan);
     let Source { model, weights, .. } = source;
     let mut image = engine::image(weights, &model, &lowered, threads, &mut |_, _| GO_ON).unwrap();
-    draft.write(path, image.bytes(), threads, watch)
+    draft.write(path, &mut image, threads, watch)
 }
 
 #[test]
@@ -133,6 +134,41 @@ fn files_are_written_whole_or_not_at_all() {
     for limit in 0..told {
         let (written, _) = stop_after(limit);
         assert!(matches!(written, Err(WriteError::Stopped)), "{limit}: {written:?}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(target.path()).unwrap().count(), 1, "nothing else is left");
+    }
+}
+
+/// A packed file that is packed again is mapped: what is written to it meanwhile, in place, would
+/// be in the new file too, or be told by its digest only when that is read.
+#[test]
+fn what_is_packed_must_not_change_meanwhile() {
+    let (folder, target) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (mapped, path) = (folder.path().join("packed.gguf"), target.path().join("again.gguf"));
+    pack(file(&folder), &mapped, 1, &mut |_, _| GO_ON).unwrap();
+    let whole = fs::read(&mapped).unwrap();
+    let again = |change: &dyn Fn()| {
+        fs::write(&mapped, &whole).unwrap();
+        let mut is_changed = false;
+        pack(open(&mapped), &path, 1, &mut |_, _| {
+            if !std::mem::replace(&mut is_changed, true) {
+                change();
+            }
+            GO_ON
+        })
+    };
+    again(&|| ()).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), whole);
+    let edit = || {
+        let file = fs::File::options().write(true).open(&mapped).unwrap();
+        file.write_all_at(&[7; 64], whole.len() as u64 / 2).unwrap();
+    };
+    let cut = || fs::File::options().write(true).open(&mapped).unwrap().set_len(5000).unwrap();
+    for (change, what) in [(&edit as &dyn Fn(), "written to"), (&cut, "5000")] {
+        fs::write(&path, "old").unwrap();
+        let written = again(change);
+        assert!(matches!(written, Err(WriteError::Mapping(_))), "{written:?}");
+        assert!(written.unwrap_err().to_string().contains(what), "{what}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(target.path()).unwrap().count(), 1, "nothing else is left");
     }

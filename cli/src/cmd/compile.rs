@@ -120,7 +120,7 @@ fn pack(
     let mut image = input::image(source, lowered, threads, stop)?;
     let mut progress = PackProgress::writing();
     let watch = &mut |done, total| progress.told(done, total, stop);
-    let bytes = draft.write(&path, image.bytes(), threads, watch)?;
+    let bytes = draft.write(&path, &mut image, threads, watch)?;
     Ok(Written { kind: "packed", path: path.display().to_string(), bytes })
 }
 

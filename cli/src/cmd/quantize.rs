@@ -71,7 +71,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<Exit, Failure> {
     drop(progress);
     let mut progress = PackProgress::writing();
     let watch = &mut |done, total| progress.told(done, total, stop);
-    let bytes = draft.write(&args.output, image.bytes(), threads, watch)?;
+    let bytes = draft.write(&args.output, &mut image, threads, watch)?;
     drop(progress);
     output::log(format_args!("deepthin: wrote {} ({bytes} bytes)", Shown(&args.output)));
     let file = args.output.display().to_string();

@@ -9,6 +9,8 @@ use deepthin_compiler::plan::Plan;
 use deepthin_dsl::Model;
 use deepthin_runtime::digest::Digest;
 use deepthin_runtime::gguf::{Array, GgmlType, HeaderWriter, Metadata, Value};
+use deepthin_runtime::mapping::MappingError;
+use deepthin_runtime::memory::Region;
 use thiserror::Error;
 
 use super::{
@@ -23,6 +25,9 @@ pub enum WriteError {
     /// It could not be created or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The image is that of a mapped file, which was cut or written to meanwhile.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
     /// Whoever watched wanted no more.
     #[error("interrupted")]
     Stopped,
@@ -65,16 +70,18 @@ impl Draft {
     /// many bytes of how many are done, and may stop it: then there is no file, or the old one.
     ///
     /// # Errors
-    /// A file that cannot be created, a full disk; [`WriteError::Stopped`].
+    /// A file that cannot be created, a full disk; an image that changed meanwhile;
+    /// [`WriteError::Stopped`].
     pub fn write(
         self,
         path: &Path,
-        image: &[u8],
+        image: &mut Region,
         threads: usize,
         watch: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<u64, WriteError> {
         let Draft { mut header, image_bytes } = self;
         // A region may be longer than the plan asks for.
+        let (image, check_unchanged) = image.checked_bytes();
         let image = usize::try_from(image_bytes).ok().and_then(|len| image.get(..len));
         let image = image.unwrap_or_default();
         let len = image.len() as u64;
@@ -95,10 +102,27 @@ impl Draft {
         let parts = [header.as_slice(), image, padding.unwrap_or_default()];
         let written = parts.iter().map(|part| part.len() as u64).sum();
         let before = header.len() as u64;
-        let mut watch = |done: u64| watch(len + done.saturating_sub(before).min(len), total);
-        match file::write_parts(path, &parts, &mut watch)? {
-            ControlFlow::Continue(()) => Ok(written),
-            ControlFlow::Break(()) => Err(WriteError::Stopped),
+        let mut changed = Ok(());
+        let mut watch = |done: u64| {
+            if done == written {
+                // The last moment before the file is there.
+                changed = check_unchanged();
+            }
+            match changed {
+                Ok(()) => watch(len + done.saturating_sub(before).min(len), total),
+                Err(_) => ControlFlow::Break(()),
+            }
+        };
+        let end = file::write_parts(path, &parts, &mut watch);
+        changed?;
+        match end {
+            Ok(ControlFlow::Continue(())) => Ok(written),
+            Ok(ControlFlow::Break(())) => Err(WriteError::Stopped),
+            Err(error) => {
+                // The system cannot write what is no longer there.
+                check_unchanged()?;
+                Err(error.into())
+            }
         }
     }
 }

@@ -28,9 +28,10 @@ pub struct GgufModel {
 
 impl GgufModel {
     /// The metadata keys that [`GgufModel::read`] takes into account.
-    pub const KEYS: [&'static str; 13] = [
+    pub const KEYS: [&'static str; 14] = [
         "general.architecture",
         "general.name",
+        "llama.vocab_size",
         "llama.context_length",
         "llama.embedding_length",
         "llama.block_count",
@@ -48,7 +49,7 @@ impl GgufModel {
     ///
     /// # Errors
     /// Another architecture, a key of a wrong type, or a feature that changes results and that
-    /// deepthin does not have (experts, scaled rotary angles, partial rotation).
+    /// deepthin does not have (experts, scaled rotary angles, partial rotation, windows).
     pub fn read(gguf: &Gguf) -> Result<GgufModel, SourceError> {
         let meta = gguf.metadata();
         let architecture = meta.str("general.architecture")?;
@@ -95,16 +96,33 @@ impl GgufModel {
         let equal_to_head_dim = ["rope.dimension_count", "attention.value_length"];
         for key in equal_to_head_dim {
             let key = format!("llama.{key}");
-            let found = meta.u32(&key)?;
-            if found.is_some() && found != self.head_dim {
-                let (found, dim) = (found.unwrap_or(0), self.head_dim.unwrap_or(0));
+            let Some((found, dim)) = meta.u32(&key)?.zip(self.head_dim.filter(|dim| *dim > 0))
+            else {
+                continue;
+            };
+            if found != dim {
+                let from = match self.width.zip(self.heads) {
+                    Some((width, heads)) if meta.get("llama.attention.key_length").is_none() => {
+                        format!(", {width} (embedding_length) by {heads} (head_count)")
+                    }
+                    _ => String::new(),
+                };
                 return Err(unsupported(
                     gguf,
-                    format!("{key}: found {found}, expected the head dimension {dim}"),
+                    format!("{key}: found {found}, expected the head dimension {dim}{from}"),
                     "take a model without partial rotation, whose heads are all of one size",
                 ));
             }
         }
+        if let Some((found, rows)) = meta.u32("llama.vocab_size")?.zip(self.vocab)
+            && found != rows
+        {
+            let problem = format!(
+                "llama.vocab_size: found {found}, expected the {rows} rows of `token_embd.weight`"
+            );
+            return Err(unsupported(gguf, problem, ANEW));
+        }
+        let context = self.context.unwrap_or(u32::MAX);
         for (key, value) in meta.iter() {
             let neutral = match (key, value) {
                 ("llama.expert_count", Value::U32(n)) => *n == 0,
@@ -112,7 +130,14 @@ impl GgufModel {
                 ("llama.rope.scaling.factor" | "llama.rope.scale_linear", Value::F32(x)) => {
                     *x == 1.0
                 }
-                ("llama.expert_count", _) => false,
+                ("llama.attention.causal", Value::Bool(is_causal)) => *is_causal,
+                ("llama.attention.sliding_window", Value::U32(n)) => *n == 0 || *n >= context,
+                (
+                    "llama.expert_count"
+                    | "llama.attention.causal"
+                    | "llama.attention.sliding_window",
+                    _,
+                ) => false,
                 (key, _) if key.starts_with("llama.rope.scal") => false,
                 _ => true,
             };
@@ -120,7 +145,7 @@ impl GgufModel {
                 return Err(unsupported(
                     gguf,
                     format!("{key} = {value}: found a feature that deepthin does not have"),
-                    "take a dense model with unscaled rotary positions",
+                    "take a dense model with unscaled rotary positions and causal attention to all positions",
                 ));
             }
         }
@@ -132,8 +157,13 @@ impl GgufModel {
     /// # Errors
     /// A count that is missing or that makes no model.
     pub fn into_model(self, path: &Path) -> Result<Model, SourceError> {
-        let need = |value: Option<u32>, key: &str| {
-            value.filter(|v| *v > 0).ok_or_else(|| missing(path, key))
+        let need = |value: Option<u32>, key: &str| match value {
+            Some(0) => Err(SourceError::Unsupported {
+                path: path.to_path_buf(),
+                problem: format!("{key}: found 0, expected at least 1"),
+                fix: ANEW.to_owned(),
+            }),
+            value => value.ok_or_else(|| missing(path, key)),
         };
         let theta = self.rope_theta.ok_or_else(|| missing(path, "llama.rope.freq_base"))?;
         let eps =

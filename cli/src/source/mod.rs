@@ -17,7 +17,7 @@ use crate::file::{self, FileError};
 use crate::packed::{self, PackedFile};
 use deepthin_compiler::fir::Formats;
 use deepthin_dsl::{MAX_SOURCE_BYTES, Model};
-use deepthin_runtime::gguf::{Gguf, Metadata};
+use deepthin_runtime::gguf::{Gguf, Metadata, Value};
 use deepthin_runtime::shown::Shown;
 use deepthin_runtime::tokenizer::{Tokenizer, TokenizerError};
 use std::path::{Path, PathBuf};
@@ -207,17 +207,17 @@ impl Source {
             return Ok(None);
         }
         let path = file.path().to_path_buf();
+        let rows = self.model.vocab;
+        // Before a vocabulary is made of them, which takes several times the memory of the list.
+        if let Some(Value::Array(tokens)) = file.metadata().get("tokenizer.ggml.tokens")
+            && tokens.len() != rows as usize
+        {
+            return Err(SourceError::Vocabulary { path, tokens: tokens.len(), rows });
+        }
         let tokenizer = Tokenizer::from_gguf(file).map_err(|cause| match cause {
             TokenizerError::Metadata(error) => SourceError::Gguf(error), // it names the file
-            cause => SourceError::Tokenizer { path: path.clone(), cause },
+            cause => SourceError::Tokenizer { path, cause },
         })?;
-        if tokenizer.vocab_len() != self.model.vocab as usize {
-            return Err(SourceError::Vocabulary {
-                path,
-                tokens: tokenizer.vocab_len(),
-                rows: self.model.vocab,
-            });
-        }
         Ok(Some(tokenizer))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::SourceError;
 use crate::catalog::{self, CatalogModel};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// A model's name, understood.
@@ -49,9 +50,14 @@ impl ModelName {
                 path: path.to_path_buf(),
                 model: Some(model.to_owned()),
             }),
-            // A file of another name is told by its first bytes: the reader knows them.
-            _ if Path::new(text).exists() => Ok(ModelName::Gguf(PathBuf::from(text))),
-            _ => Err(SourceError::Name { text: text.to_owned() }),
+            (path, None) => match path.metadata() {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    Err(SourceError::Name { text: text.to_owned() })
+                }
+                // A file of another name is told by its first bytes: the reader knows them, and
+                // says why one cannot be opened.
+                Ok(_) | Err(_) => Ok(ModelName::Gguf(path.to_path_buf())),
+            },
         }
     }
 }

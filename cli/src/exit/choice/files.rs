@@ -191,6 +191,10 @@ impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Failure {
         match error {
             WriteError::File(error) => error.into(),
+            WriteError::Mapping(error) => {
+                let fix = error.fix();
+                Failure::new(Exit::Io, error).fix(fix)
+            }
             WriteError::Stopped => Failure::new(Exit::Interrupted, error),
         }
     }

@@ -101,6 +101,16 @@ fn tokens_and_merges() -> Vec<Case> {
             &["`tokenizer.ggml.tokens`[281] is \"unused281\" again, expected it once (at 280)"],
         ),
         file(
+            // Told before any of them is looked at, which takes several times their memory.
+            "20000 empty tokens for 300 rows",
+            68,
+            |file| {
+                let key = "tokenizer.ggml.tokens";
+                file.replaced(key, |file| file.strings(key, &vec![""; 20_000]))
+            },
+            &["the vocabulary has 20000 tokens, expected one for each of the 300 rows"],
+        ),
+        file(
             "an empty token",
             68,
             |file| with_token(file, 280, ""),

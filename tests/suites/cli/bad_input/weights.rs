@@ -10,7 +10,7 @@ use super::case::{Case, check_all, sparse};
 use super::gguf::{RUN, TABLE, file, key, offset_of, put, sound, writer};
 
 pub(super) fn cases() -> Vec<Case> {
-    [data(), models(), strangers(), numbers()].into_iter().flatten().collect()
+    [data(), models(), metadata(), strangers(), numbers()].into_iter().flatten().collect()
 }
 
 fn data() -> Vec<Case> {
@@ -117,6 +117,65 @@ fn models() -> Vec<Case> {
                 model.depth = 3;
             },
             &["\n  width: the description says 64, the file 32\n  depth", " says 3, the file 2"],
+        ),
+    ]
+}
+
+fn metadata() -> Vec<Case> {
+    let count = |name, number: &'static str, value, part| {
+        let other = move |file: GgufWriter| file.replaced(number, |file| file.u32(number, value));
+        key(name, 49, other, &[part, "fix: "])
+    };
+    vec![
+        key(
+            "attention to what comes later",
+            49,
+            |file| file.raw("llama.attention.causal", 7, &[0]),
+            &["llama.attention.causal = false: found a feature", "fix: take a dense model"],
+        ),
+        key(
+            "a window that is narrower than the context",
+            49,
+            |file| file.u32("llama.attention.sliding_window", 16),
+            &["llama.attention.sliding_window = 16: found a feature", "fix: take a dense model"],
+        ),
+        key(
+            "another number of tokens",
+            50,
+            |file| file.u32("llama.vocab_size", 299),
+            &["llama.vocab_size: found 299, expected the 300 rows of `token_embd.weight`", "fix: "],
+        ),
+        count(
+            "a file of no blocks",
+            "llama.block_count",
+            0,
+            "llama.block_count: found 0, expected at least 1",
+        ),
+        count(
+            "a file of no positions",
+            "llama.context_length",
+            0,
+            "llama.context_length: found 0, expected at least 1",
+        ),
+        count(
+            "a file of no heads",
+            "llama.attention.head_count",
+            0,
+            "llama.attention.head_count: found 0, expected at least 1",
+        ),
+        key(
+            "rotation of less than a head",
+            49,
+            |file| {
+                let heads = "llama.attention.head_count";
+                let file = file.without("llama.attention.key_length");
+                file.replaced(heads, |file| file.u32(heads, 2))
+            },
+            &[
+                "llama.rope.dimension_count: found 8, expected the head dimension 16, \
+                 32 (embedding_length) by 2 (head_count)",
+                "fix: ",
+            ],
         ),
     ]
 }
