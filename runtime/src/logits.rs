@@ -20,6 +20,13 @@ pub struct Logits<'a> {
     maxima: Cow<'a, [i32]>,
 }
 
+/// A copy of logits, some of which are changed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Changed {
+    values: Vec<f32>,
+    maxima: Vec<i32>,
+}
+
 /// A number that orders finite logits as they are: -0 is 0. Of what is not finite, the greatest.
 pub(crate) fn rank(logit: f32) -> i32 {
     let bits = (logit + 0.0).to_bits().cast_signed();
@@ -32,9 +39,38 @@ pub(crate) fn rank(logit: f32) -> i32 {
 impl<'a, T: AsRef<[f32]> + ?Sized> From<&'a T> for Logits<'a> {
     fn from(values: &'a T) -> Self {
         let values = values.as_ref();
-        let greatest =
-            |block: &[f32]| block.iter().fold(i32::MIN, |most, logit| rank(*logit).max(most));
         Logits { values, maxima: values.chunks(BLOCK).map(greatest).collect() }
+    }
+}
+
+fn greatest(block: &[f32]) -> i32 {
+    block.iter().fold(i32::MIN, |most, logit| rank(*logit).max(most))
+}
+
+impl Changed {
+    /// Takes these logits in place of those before.
+    pub(crate) fn copy(&mut self, logits: &Logits<'_>) {
+        self.values.clear();
+        self.values.extend_from_slice(logits);
+        self.maxima.clear();
+        self.maxima.extend_from_slice(&logits.maxima);
+    }
+
+    /// Changes a logit, if there is one at this place.
+    pub(crate) fn change(&mut self, at: usize, change: impl FnOnce(f32) -> f32) {
+        let Some(logit) = self.values.get_mut(at) else { return };
+        *logit = change(*logit);
+        let block = at / BLOCK;
+        if let Some((maximum, block)) =
+            self.maxima.get_mut(block).zip(self.values.chunks(BLOCK).nth(block))
+        {
+            *maximum = greatest(block);
+        }
+    }
+
+    /// The logits as they are now.
+    pub(crate) fn logits(&self) -> Logits<'_> {
+        Logits { values: &self.values, maxima: Cow::Borrowed(&self.maxima) }
     }
 }
 
@@ -109,7 +145,7 @@ impl<'a> Logits<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK, Logits, rank};
+    use super::{BLOCK, Changed, Logits, rank};
 
     /// Numbers with many equals, both zeros among them.
     fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -159,6 +195,22 @@ mod tests {
                 assert!(order[..kept].iter().all(|at| found.binary_search(at).is_ok()));
             }
         }
+    }
+
+    #[test]
+    fn changed_logits_are_as_if_they_had_been_so() {
+        let mut logits = numbers(3 * BLOCK + 5, 7);
+        let mut changed = Changed::default();
+        changed.copy(&Logits::from(&logits));
+        for at in [0, BLOCK - 1, BLOCK, 3 * BLOCK + 4, 3 * BLOCK + 5] {
+            changed.change(at, |logit| -2.0 * logit.abs().min(1e3));
+            if let Some(logit) = logits.get_mut(at) {
+                *logit = -2.0 * logit.abs().min(1e3);
+            }
+            assert_eq!(changed.logits(), Logits::from(&logits));
+        }
+        changed.copy(&Logits::from(&[1.0]));
+        assert_eq!(changed.logits(), Logits::from(&[1.0]));
     }
 
     #[test]

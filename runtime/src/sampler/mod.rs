@@ -13,7 +13,7 @@ mod descending;
 mod draw;
 mod random;
 
-use crate::logits::Logits;
+use crate::logits::{Changed, Logits};
 use descending::Candidate;
 use random::SplitMix64;
 use std::collections::VecDeque;
@@ -106,7 +106,7 @@ pub struct Sampler {
     /// The last tokens, the newest at the back.
     recent: VecDeque<u32>,
     /// The logits at hand, where some were penalized.
-    penalized: Vec<f32>,
+    penalized: Changed,
     candidates: Vec<Candidate>,
 }
 
@@ -119,7 +119,7 @@ impl Sampler {
             settings,
             random,
             recent: VecDeque::new(),
-            penalized: Vec::new(),
+            penalized: Changed::default(),
             candidates: Vec::new(),
         })
     }
@@ -146,10 +146,9 @@ impl Sampler {
         let logits = if self.settings.repeat_penalty == 1.0 {
             logits
         } else {
-            penalized.clear();
-            penalized.extend_from_slice(&logits);
+            penalized.copy(&logits);
             self.penalize(&mut penalized);
-            Logits::from(&penalized)
+            penalized.logits()
         };
         let id = if self.settings.temperature == 0.0 {
             logits.highest().map(id).ok_or(SampleError::Empty)
@@ -164,17 +163,16 @@ impl Sampler {
     }
 
     /// Lowers the logits of recent tokens, each once.
-    fn penalize(&self, logits: &mut [f32]) {
+    fn penalize(&self, logits: &mut Changed) {
         let penalty = self.settings.repeat_penalty;
         let mut recent: Vec<u32> = self.recent.iter().copied().collect();
         recent.sort_unstable();
         recent.dedup();
         for id in recent {
-            if let Some(slot) = logits.get_mut(id as usize) {
-                let logit = *slot;
+            logits.change(id as usize, |logit| {
                 let lowered = if logit > 0.0 { logit / penalty } else { logit * penalty };
-                *slot = lowered.clamp(f32::MIN, f32::MAX);
-            }
+                lowered.clamp(f32::MIN, f32::MAX)
+            });
         }
     }
 }
