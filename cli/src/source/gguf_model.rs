@@ -68,10 +68,10 @@ impl GgufModel {
         let vocab = embedding.and_then(|t| u32::try_from(t.rows()).ok());
         let width = count("embedding_length")?;
         let heads = count("attention.head_count")?;
-        let head_dim = match count("attention.key_length")? {
-            Some(dim) => Some(dim),
-            None => width.zip(heads).and_then(|(w, h)| w.checked_div(h)),
-        };
+        let by_width = width.zip(heads).and_then(|(width, heads)| width.checked_div(heads));
+        // All of a head is rotated: what says how much of it is compared below.
+        let head_dim = count("attention.key_length")?.or(by_width.filter(|dim| *dim > 0));
+        let head_dim = head_dim.or(count("rope.dimension_count")?);
         let model = GgufModel {
             name: meta.str("general.name")?.map(ToOwned::to_owned),
             vocab,
@@ -96,11 +96,9 @@ impl GgufModel {
         let equal_to_head_dim = ["rope.dimension_count", "attention.value_length"];
         for key in equal_to_head_dim {
             let key = format!("llama.{key}");
-            let Some((found, dim)) = meta.u32(&key)?.zip(self.head_dim.filter(|dim| *dim > 0))
-            else {
-                continue;
-            };
-            if found != dim {
+            if let Some((found, dim)) = meta.u32(&key)?.zip(self.head_dim)
+                && found != dim
+            {
                 let from = match self.width.zip(self.heads) {
                     Some((width, heads)) if meta.get("llama.attention.key_length").is_none() => {
                         format!(", {width} (embedding_length) by {heads} (head_count)")

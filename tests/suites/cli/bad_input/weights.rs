@@ -109,6 +109,17 @@ fn models() -> Vec<Case> {
                 "\n  kv_heads: the description says 4, the file 2",
             ],
         ),
+        Case::new("a file whose heads are rotated in part, and told by nothing else", &[50])
+            .file("model.gguf", || {
+                let heads = ["key_length", "value_length", "head_count"];
+                let keys = heads.map(|key| format!("llama.attention.{key}"));
+                let rotated = "llama.rope.dimension_count";
+                let file = keys.iter().fold(writer(), |file, key| file.without(key));
+                file.replaced(rotated, |file| file.u32(rotated, 4)).build().bytes
+            })
+            .file("m.thin", || deepthin_dsl::print(&gguf_model::model()))
+            .line("run @m.thin --weights @model.gguf -p a -n 1")
+            .fails(65, ["\n  head_dim: the description says 8, the file 4"]),
         described(
             "a description of another width and depth",
             50,
