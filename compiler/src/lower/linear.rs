@@ -3,14 +3,15 @@
 use super::append::{Append, CacheBuffers, Position, QuantizedBuffers};
 use super::cache::CacheLayout;
 use super::epilogue::{self, Output};
+use super::hints::{Asks, asked, asks_of_operands, chunk_at_hand};
 use super::maxima::{Maxima, maxima_bytes};
 use super::norm::{Rows, rms_norm};
-use super::product::{Beside, Product};
+use super::product::Product;
 use super::quantize::QuantizedRows;
 use super::{CHUNK, Lowered, Parts, Role, vector_bytes};
 use crate::fir::HeadShape;
 use crate::format::{Activations, Format, Group, KvFormat};
-use crate::pack::layout::{LINE, Layout, PANEL, TILE, panels};
+use crate::pack::layout::{Layout, PANEL, TILE, panels};
 use crate::vir::{Affine, Bound, BufferId, IndexId};
 use deepthin_runtime::program::{Quotient, ScalarSource};
 
@@ -81,9 +82,8 @@ pub struct LinearKernel {
     pub segments: Vec<Segment>,
     /// After the product.
     pub epilogue: EpilogueKernel,
-    /// Whether there is a place to ask for lines of, beside each packed matrix: one for each that
-    /// is read, where a token is by itself.
-    pub asks_ahead: bool,
+    /// What is asked for with each line of a matrix that is read, where a token is by itself.
+    pub asks: Asks,
 }
 
 impl LinearKernel {
@@ -155,7 +155,7 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
     let input = vector(&mut parts, "x", Role::Input, kernel.columns, tokens);
     let weights: Vec<BufferId> =
         (0..kernel.segments.len()).map(|i| weight_buffer(&mut parts, kernel, i)).collect();
-    let ahead = ahead_buffers(&mut parts, kernel);
+    let ahead = asked(&mut parts, kernel, &weights);
     let gain = kernel.norm.map(|eps| {
         let gain = parts.buffer("gain", Role::Gain, vector_bytes(kernel.columns));
         let bytes = vector_bytes(kernel.columns);
@@ -193,7 +193,7 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
         let quantized = kernel.quantized_input(segment);
         let quantized = quantized.and_then(|(number, _)| quantized_inputs.get(number).copied());
         let beside = match &buffers {
-            Some((_, cache, buffers)) if ahead.is_some() => {
+            Some((_, cache, buffers)) if asks_of_operands(kernel) => {
                 chunk_at_hand(cache, buffers, places[0].chunk, first, kernel.panels())
             }
             _ => Vec::new(),
@@ -231,15 +231,6 @@ fn vector(parts: &mut Parts, name: &str, role: Role, width: u32, tokens: u32) ->
     let stride = vector_bytes(width);
     let buffer = parts.buffer(name, role, stride * tokens);
     Rows { buffer, width, stride }
-}
-
-/// Where lines are asked for beside each matrix, where that is done.
-fn ahead_buffers(parts: &mut Parts, kernel: &LinearKernel) -> Vec<Option<BufferId>> {
-    let mut buffer = |i| {
-        let asks = kernel.asks_ahead;
-        asks.then(|| parts.buffer(&format!("ahead{i}"), Role::Ahead(i), LINE))
-    };
-    (0..kernel.segments.len()).map(|i| buffer(i).filter(|_| kernel.tokens == 1)).collect()
 }
 
 /// Where products go, and what is left beside those that are logits.
@@ -291,23 +282,6 @@ fn cache_buffers(
         }
     });
     CacheBuffers { table, keys, values, quantized }
-}
-
-/// The keys and values of a chunk, which attention reads next, spread over all `panels` of a kernel:
-/// the runs of the panels from `first` on.
-fn chunk_at_hand(
-    cache: &CacheLayout,
-    buffers: &CacheBuffers,
-    chunk: IndexId,
-    first: u32,
-    panels: u32,
-) -> Vec<Beside> {
-    let spread = |buffer, (start, bytes): (Affine, u32)| {
-        let lines = bytes.div_ceil(LINE).div_ceil(panels);
-        Beside { buffer, start: start.offset((first * lines * LINE).into()), lines }
-    };
-    let keys = spread(buffers.keys, cache.chunk_keys(chunk));
-    vec![keys, spread(buffers.values, cache.chunk_values(chunk))]
 }
 
 /// For each token, where its position lies in the cache.

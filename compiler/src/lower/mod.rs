@@ -11,6 +11,7 @@ mod dequantized;
 mod embed;
 mod epilogue;
 mod exp;
+mod hints;
 mod integer;
 mod kv_codes;
 mod linear;
@@ -26,6 +27,7 @@ pub use attention::{
 pub use cache::{CacheLayout, padded_context};
 pub use embed::{EmbedKernel, lower_embed};
 pub use exp::{exp, silu};
+pub use hints::{Asks, OWN_DISTANCE};
 pub(crate) use linear::qkv_panels;
 pub use linear::{EpilogueKernel, LinearKernel, Segment, lower_linear};
 pub use maxima::maxima_bytes;

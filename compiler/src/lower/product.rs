@@ -6,12 +6,13 @@
 //! tokens two vectors (8 chains again).
 
 use super::codes::widened;
+use super::hints::{Ahead, Beside};
 use super::maxima::Maxima;
 use super::norm::Rows;
 use super::quantize::QuantizedRows;
 use crate::format::{Bits, Format};
 use crate::pack::layout::{LINE, Layout, PANEL, TILE};
-use crate::vir::{Affine, Bound, BufferId, Builder, Elem, IndexId, ValueId};
+use crate::vir::{Affine, Bound, BufferId, Builder, Elem, IndexId, Locality, ValueId};
 
 /// Independent chains that hide the latency of a fused multiply-add.
 const CHAINS: u32 = 8;
@@ -26,8 +27,8 @@ const UNROLL: u32 = 8;
 pub(super) struct Product {
     /// Packed weights: `panels` panels.
     pub(super) weights: BufferId,
-    /// Where a line lies that is asked for when the first line of the weights is read, and so on.
-    pub(super) ahead: Option<BufferId>,
+    /// What is asked for with each line of the weights.
+    pub(super) ahead: Option<Ahead>,
     /// What else is asked for: a part of it with each step, where weights are codes.
     pub(super) beside: Vec<Beside>,
     /// Layout of a panel.
@@ -44,16 +45,6 @@ pub(super) struct Product {
     pub(super) y: Rows,
     /// What is left of each panel beside them, where they are logits.
     pub(super) maxima: Option<Maxima>,
-}
-
-/// Lines that the kernel behind this one reads: a run of them for each panel of weights.
-#[derive(Clone)]
-pub(super) struct Beside {
-    pub(super) buffer: BufferId,
-    /// Where the first panel's run begins.
-    pub(super) start: Affine,
-    /// Lines of a run.
-    pub(super) lines: u32,
 }
 
 /// A group of row vectors inside a panel: their first rows, relative to loop variables.
@@ -197,8 +188,8 @@ impl Product {
     /// Asks for the line ahead that belongs to the line of weights at `at`. To be called once for
     /// each line, where it is read: requests in bursts are dropped.
     pub(super) fn ask_ahead(&self, b: &mut Builder, at: &Affine) {
-        if let Some(ahead) = self.ahead {
-            b.prefetch(ahead, at.clone());
+        if let Some(Ahead { buffer, start, locality }) = self.ahead {
+            b.prefetch(locality, buffer, at.clone().offset(start.into()));
         }
     }
 
@@ -209,7 +200,7 @@ impl Product {
             let at =
                 start.clone().plus(panel, (lines * LINE).into()).plus(step, (part * LINE).into());
             for line in 0..part {
-                b.prefetch(*buffer, at.clone().offset((line * LINE).into()));
+                b.prefetch(Locality::L2, *buffer, at.clone().offset((line * LINE).into()));
             }
         }
     }

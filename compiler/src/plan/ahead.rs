@@ -1,29 +1,53 @@
-//! Where kernels ask for lines ahead: the plan's part in giving the memory something to do.
+//! Which lines kernels ask for ahead: the plan's part in giving the memory something to do.
 //!
-//! A kernel that computes one token asks, with each line of weights that it reads, for the line at
-//! the same place behind its operand [`Role::Ahead`].
-//! Where a shared block is applied again, its weights come from the caches and the memory has
-//! nothing to do: then that is the same matrix of the next stored block, at the pace at which this
-//! one is read. When that block's turn comes, its weights are in the caches. Elsewhere it is the
-//! matrix itself, [`DISTANCE`] bytes further on.
-//! The kernel of q, k and v asks for the chunk at hand of its own KV slot too, which attention reads
-//! next and no cache has.
+//! A kernel that computes one token can ask for a line with each line of weights that it reads.
 //!
-//! Models that repeat no block ask for nothing: their weights are read in order at the memory's own
-//! rate, and asking made them slower (specs/performance.md).
+//! Models that repeat a block name it by an operand, [`Role::Ahead`]. Where a shared block is applied
+//! again, its weights come from the caches and the memory has nothing to do: then that is the same
+//! matrix of the next stored block, at the pace at which this one is read. When that block's turn
+//! comes, its weights are in the caches. Elsewhere it is the matrix itself, [`DISTANCE`] bytes
+//! further on. The kernel of q, k and v asks for the chunk at hand of its own KV slot too, which
+//! attention reads next and no cache has.
+//!
+//! In other models whose weights are many times what caches keep, kernels ask for their own lines
+//! shortly before they read them, as lines that are read once: nothing is lost by not keeping them,
+//! and the level 3 cache has no work with lines that nothing will find there. Smaller models find
+//! some of their weights in the caches again, and ask for nothing. What was measured is in
+//! specs/decisions/0010-what-is-asked-for-ahead.md.
 
 use super::kernels::PlannedKernel;
-use crate::fir::Application;
-use crate::lower::Role;
+use crate::fir::{Application, Func, Graph, Weight};
+use crate::lower::{Asks, Role};
 use crate::pack::layout::LINE;
 use deepthin_runtime::program::{Operand, Step};
+use std::collections::BTreeMap;
 
 /// Bytes from a line to the one that is asked for while it is read.
 const DISTANCE: u64 = 8192;
 
-/// Whether a schedule has a repeated block that another follows.
-pub(super) fn pays(schedule: &[Application]) -> bool {
-    schedule.windows(3).any(repeats)
+/// Bytes of weights from which on caches keep none worth mentioning from one token to the next: three
+/// times the 32 MB of level 3 that server cores share. Lines that leave at random are found again
+/// after so many others once in seventeen times.
+const UNKEPT: u64 = 96_000_000;
+
+/// What asking for pays in a model.
+pub(super) fn pays(graph: &Graph) -> Asks {
+    if graph.schedule.windows(3).any(repeats) {
+        return Asks::Operand;
+    }
+    if weight_bytes(graph) >= UNKEPT { Asks::Own } else { Asks::Nothing }
+}
+
+/// Bytes of the stored weights: the head's and each stored block's.
+fn weight_bytes(graph: &Graph) -> u64 {
+    let of_one = |weight: &Weight| {
+        let row = weight.format.row_bytes(weight.columns as usize).unwrap_or(usize::MAX);
+        (row as u64).saturating_mul(weight.rows.into())
+    };
+    let of_func = |func: &Func| func.weights.values().map(of_one).fold(0, u64::saturating_add);
+    let stored: BTreeMap<u32, u32> = graph.schedule.iter().map(|a| (a.block, a.func)).collect();
+    let blocks = stored.values().filter_map(|func| graph.blocks.get(*func as usize));
+    blocks.chain([&graph.head]).map(of_func).fold(0, u64::saturating_add)
 }
 
 /// The place in a matrix that lies the distance behind its first line.

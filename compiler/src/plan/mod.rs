@@ -35,7 +35,7 @@ pub struct PlanOptions {
     /// Token tiles of linear kernels, falling, the last 1.
     pub tiles: Vec<u32>,
     /// Whether kernels may ask for weights ahead of their use where a token is by itself; they do in
-    /// models that repeat blocks.
+    /// models that repeat blocks, and in those of which caches keep nothing from token to token.
     pub asks_ahead: bool,
 }
 

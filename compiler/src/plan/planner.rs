@@ -9,8 +9,8 @@ use super::{Plan, PlanError, PlanOptions};
 use crate::fir::{Epilogue, Graph, HeadShape, NormSpec, Op, ValueId, Weight, WeightId};
 use crate::format::KvFormat;
 use crate::lower::{
-    AttentionKernel, CHUNK, CacheLayout, EmbedKernel, EpilogueKernel, LinearKernel, MergeKernel,
-    Role, maxima_bytes, vector_bytes,
+    Asks, AttentionKernel, CHUNK, CacheLayout, EmbedKernel, EpilogueKernel, LinearKernel,
+    MergeKernel, Role, maxima_bytes, vector_bytes,
 };
 use crate::pack::layout::{Layout, PANEL};
 use crate::pack::tables::RopeTable;
@@ -20,8 +20,8 @@ use deepthin_runtime::program::{Base, Operand, Passes, Regions, Split, Step, Var
 /// A plan in the making.
 pub(super) struct Planner<'a> {
     options: &'a PlanOptions,
-    /// Whether the kernels of this model ask for weights ahead.
-    asks_ahead: bool,
+    /// What the linear kernels of this model ask for.
+    asks: Asks,
     kernels: Kernels,
     image: Image,
     tables: Tables,
@@ -37,7 +37,7 @@ impl<'a> Planner<'a> {
     pub(super) fn new(options: &'a PlanOptions) -> Self {
         Planner {
             options,
-            asks_ahead: false,
+            asks: Asks::Nothing,
             kernels: Kernels::default(),
             image: Image::default(),
             tables: Tables::default(),
@@ -50,7 +50,9 @@ impl<'a> Planner<'a> {
     /// Plans all functions of the graph and the schedule of its blocks.
     pub(super) fn graph(mut self, graph: &Graph) -> Result<Plan, PlanError> {
         let chunk = self.options.chunk;
-        self.asks_ahead = self.options.asks_ahead && ahead::pays(&graph.schedule);
+        if self.options.asks_ahead {
+            self.asks = ahead::pays(graph);
+        }
         let embed = arena::assign(&graph.embed, chunk, false)?;
         let head = arena::assign(&graph.head, chunk, true)?;
         let blocks = graph
@@ -247,7 +249,7 @@ impl<'a> Planner<'a> {
                     norm: norm.map(|n| n.eps),
                     segments: kinds.clone(),
                     epilogue,
-                    asks_ahead: self.asks_ahead,
+                    asks: self.asks,
                 };
                 (tokens, Spec::Linear(kernel))
             })

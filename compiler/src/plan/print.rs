@@ -1,6 +1,7 @@
 //! The plan as text, for `dump --stage plan`.
 
-use super::Plan;
+use super::{Plan, Spec};
+use crate::lower::{Asks, LinearKernel, OWN_DISTANCE};
 use crate::pack::Content;
 use deepthin_runtime::program::{Base, Operand, Passes, Split, Step};
 use std::fmt;
@@ -21,7 +22,7 @@ impl fmt::Display for Plan {
         )?;
         writeln!(f, "\n  kernels {{")?;
         for (i, kernel) in self.kernels.iter().enumerate() {
-            writeln!(f, "    k{i} = {}", kernel.name)?;
+            writeln!(f, "    k{i} = {}{}", kernel.name, asked(&kernel.spec))?;
         }
         writeln!(f, "  }}\n\n  image {{")?;
         for tensor in &self.image {
@@ -70,6 +71,19 @@ impl Plan {
             write!(f, " {}", Place(operand))?;
         }
         writeln!(f)
+    }
+}
+
+/// What a kernel asks for ahead, behind its name.
+fn asked(spec: &Spec) -> String {
+    match spec {
+        Spec::Linear(LinearKernel { tokens: 1, asks: Asks::Own, .. }) => {
+            format!(" asks for its own lines {OWN_DISTANCE} bytes ahead")
+        }
+        Spec::Linear(LinearKernel { tokens: 1, asks: Asks::Operand, .. }) => {
+            " asks for lines of its last image operands".to_owned()
+        }
+        _ => String::new(),
     }
 }
 

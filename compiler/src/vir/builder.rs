@@ -5,7 +5,7 @@
 
 use super::{
     Access, Address, Affine, BinaryOp, Bound, Buffer, BufferId, Carried, CompareOp, Elem, Index,
-    IndexId, Inst, Kernel, ReduceOp, ShiftOp, Ty, UnaryOp, ValueId,
+    IndexId, Inst, Kernel, Locality, ReduceOp, ShiftOp, Ty, UnaryOp, ValueId,
 };
 use crate::id::Arena;
 
@@ -166,8 +166,8 @@ impl Builder {
     }
 
     /// Asks for the cache line of a byte, which may lie outside the buffer.
-    pub fn prefetch(&mut self, buffer: BufferId, offset: Affine) {
-        self.push(Inst::Prefetch { at: Address { buffer, offset } });
+    pub fn prefetch(&mut self, locality: Locality, buffer: BufferId, offset: Affine) {
+        self.push(Inst::Prefetch { locality, at: Address { buffer, offset } });
     }
 
     /// `op(src)`.

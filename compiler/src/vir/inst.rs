@@ -1,6 +1,8 @@
 //! The instructions of VIR, by operand shape; each comment is the meaning, lane by lane.
 
-use super::{BinaryOp, BufferId, CompareOp, Elem, IndexId, ReduceOp, ShiftOp, UnaryOp, ValueId};
+use super::{
+    BinaryOp, BufferId, CompareOp, Elem, IndexId, Locality, ReduceOp, ShiftOp, UnaryOp, ValueId,
+};
 
 /// `base + Σ index * factor`: a linear expression over scalars and loop variables.
 /// In addresses the unit is bytes.
@@ -113,6 +115,8 @@ pub enum Inst {
     /// Asks for the cache line of a byte that will be read soon. A hint: it changes nothing and
     /// never faults, so that the place may lie outside the buffer.
     Prefetch {
+        /// Where the line is to be kept.
+        locality: Locality,
         /// The byte.
         at: Address,
     },

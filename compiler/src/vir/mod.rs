@@ -112,7 +112,7 @@ pub mod verify;
 
 pub use builder::Builder;
 pub use inst::{Address, Affine, Bound, Carried, Inst};
-pub use op::{BinaryOp, CompareOp, Elem, ReduceOp, ShiftOp, Ty, UnaryOp};
+pub use op::{BinaryOp, CompareOp, Elem, Locality, ReduceOp, ShiftOp, Ty, UnaryOp};
 pub use parse::{ParseError, parse};
 pub use rule::{Rule, VerifyError, VerifyErrors};
 pub use scalars::{ScalarError, check_scalars};

@@ -47,6 +47,16 @@ impl Elem {
     }
 }
 
+/// What the caches are to do with a line that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Locality {
+    /// It is read in some microseconds: the level 2 cache takes it.
+    L2,
+    /// It is read at once and not again soon: it is not to take the place of others when it
+    /// leaves the nearest caches.
+    NonTemporal,
+}
+
 /// Operators on one operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UnaryOp {
@@ -236,6 +246,7 @@ macro_rules! words {
 
 words!(Ty { F32 = "f32", I32 = "i32", Mask = "mask" });
 words!(Elem { F32 = "f32", I32 = "i32", U16 = "u16", S8 = "s8" });
+words!(Locality { L2 = "l2", NonTemporal = "nt" });
 words!(Access { Read = "read", Write = "write", ReadWrite = "readwrite" });
 words!(UnaryOp {
     Sqrt = "sqrt",

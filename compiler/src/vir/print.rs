@@ -100,7 +100,7 @@ impl Display for Line<'_> {
                 }
                 self.fmt_count(f, *count)
             }
-            Inst::Prefetch { at } => write!(f, "{word} {at}"),
+            Inst::Prefetch { locality, at } => write!(f, "{word} {locality} {at}"),
             Inst::Unary { dst, src, .. } | Inst::Reduce { dst, src, .. } => {
                 write!(f, "{} = {word} {src}", typed(dst))
             }

@@ -2,8 +2,8 @@
 
 use deepthin::verify::values::{SPECIAL, extreme_bytes};
 use deepthin_compiler::vir::{
-    Access, Affine, BinaryOp, Bound, BufferId, Builder, CompareOp, Elem, IndexId, Kernel, ReduceOp,
-    ShiftOp, Ty, UnaryOp, ValueId,
+    Access, Affine, BinaryOp, Bound, BufferId, Builder, CompareOp, Elem, IndexId, Kernel, Locality,
+    ReduceOp, ShiftOp, Ty, UnaryOp, ValueId,
 };
 
 use super::Choices;
@@ -172,7 +172,8 @@ impl Generator<'_> {
     fn prefetch(&mut self, b: &mut Builder) {
         let buffer = self.buffer(|_| true);
         let offset = self.affine();
-        b.prefetch(buffer.id, offset);
+        let locality = self.choices.pick(Locality::ALL);
+        b.prefetch(locality, buffer.id, offset);
     }
 
     fn affine(&mut self) -> Affine {

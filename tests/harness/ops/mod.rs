@@ -14,8 +14,8 @@ use deepthin_compiler::fir::Role as Tensor;
 use deepthin_compiler::format::{Activations, Format};
 use deepthin_compiler::interp::vir::run;
 use deepthin_compiler::lower::{
-    EmbedKernel, EpilogueKernel, LinearKernel, Lowered, Role, Segment, lower_embed, lower_linear,
-    vector_bytes,
+    Asks, EmbedKernel, EpilogueKernel, LinearKernel, Lowered, Role, Segment, lower_embed,
+    lower_linear, vector_bytes,
 };
 use deepthin_compiler::numerics;
 use deepthin_compiler::pack::layout::{Layout, PANEL, TILE};
@@ -239,7 +239,7 @@ fn linear(columns: usize, tokens: usize, format: Format, panels: u32) -> LinearK
         norm: None,
         segments: vec![Segment { format, activations: Activations::F32, panels }],
         epilogue: EpilogueKernel::Logits { vocab: panels * PANEL },
-        asks_ahead: false,
+        asks: Asks::Nothing,
     }
 }
 

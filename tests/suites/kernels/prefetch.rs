@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use deepthin_compiler::format::{Activations, Format, Group, KvFormat};
-use deepthin_compiler::lower::{EpilogueKernel, LinearKernel, Segment, lower_linear};
+use deepthin_compiler::lower::{
+    Asks, EpilogueKernel, LinearKernel, OWN_DISTANCE, Segment, lower_linear,
+};
 use deepthin_compiler::pack::layout::{LINE, Layout};
-use deepthin_compiler::vir::{Affine, Bound, BufferId, Inst, Kernel};
+use deepthin_compiler::vir::{Affine, Bound, BufferId, Inst, Kernel, Locality};
 
 const PANELS: u32 = 3;
 const COLUMNS: u32 = 192;
@@ -30,7 +32,7 @@ fn walk(body: &[Inst], of: [BufferId; 2], indices: &mut [i64], touched: &mut Tou
                 let line = value(&at.offset, indices) / i64::from(LINE);
                 *touched.loaded.entry(line).or_default() += 1;
             }
-            Inst::Prefetch { at } if at.buffer == of[1] => {
+            Inst::Prefetch { at, .. } if at.buffer == of[1] => {
                 *touched.asked.entry(value(&at.offset, indices)).or_default() += 1;
             }
             Inst::Loop { var, begin, end, body, .. } => {
@@ -61,9 +63,16 @@ fn touched(kernel: &Kernel, scalars: &[i64], names: [&str; 2]) -> Touched {
     all
 }
 
-const WEIGHTS: [&str; 2] = ["w0", "ahead0"];
+/// The weights, and what is asked for with them, by its bytes behind them.
+const ASKED: [(Asks, [&str; 2], u32); 2] =
+    [(Asks::Operand, ["w0", "ahead0"], 0), (Asks::Own, ["w0", "w0"], OWN_DISTANCE)];
 
-fn kernel(format: Format, activations: Activations, lanes: u32, tokens: u32) -> Kernel {
+fn kernel(
+    format: Format,
+    activations: Activations,
+    (lanes, tokens): (u32, u32),
+    asks: Asks,
+) -> Kernel {
     let kernel = LinearKernel {
         lanes,
         tokens,
@@ -71,9 +80,30 @@ fn kernel(format: Format, activations: Activations, lanes: u32, tokens: u32) -> 
         norm: None,
         segments: vec![Segment { format, activations, panels: PANELS }],
         epilogue: EpilogueKernel::Logits { vocab: PANELS * 32 },
-        asks_ahead: true,
+        asks,
     };
     lower_linear("product", &kernel).kernel
+}
+
+/// Asserts what the last two of three panels ask for.
+fn assert_asked(format: Format, activations: Activations, lanes: u32) {
+    for (asks, names, distance) in ASKED {
+        let kernel = kernel(format, activations, (lanes, 1), asks);
+        let touched = touched(&kernel, &[1, 3], names);
+        let what = format!("{format} by {activations}, {lanes} lanes, {asks:?}");
+        let (line, distance) = (i64::from(LINE), i64::from(distance));
+        assert!(touched.asked.keys().all(|at| at % line == 0), "{what}: at a line's start");
+        let asked: Vec<i64> = touched.asked.keys().map(|at| (at - distance) / line).collect();
+        assert_eq!(asked, touched.loaded.keys().copied().collect::<Vec<_>>(), "{what}");
+        let panel = i64::try_from(Layout { format, columns: COLUMNS }.panel_bytes()).unwrap();
+        let all: Vec<i64> = (panel / line..3 * panel / line).collect();
+        assert_eq!(asked, all, "{what}: the lines of panels 1 and 2");
+        // A scale is read for each piece.
+        let most = if format.codes().is_some() { COLUMNS / 32 } else { 1 };
+        assert!(touched.asked.values().all(|times| *times <= most), "{what}");
+        let often = touched.asked.values().filter(|times| **times > 1).count();
+        assert!(often * 4 < all.len(), "{what}: {often} of {} lines", all.len());
+    }
 }
 
 #[test]
@@ -84,35 +114,44 @@ fn every_line_of_a_share_is_asked_for_once() {
                 continue;
             }
             for lanes in [4, 8, 16] {
-                let touched = touched(&kernel(format, activations, lanes, 1), &[1, 3], WEIGHTS);
-                let what = format!("{format} by {activations}, {lanes} lanes");
-                let line = i64::from(LINE);
-                assert!(touched.asked.keys().all(|at| at % line == 0), "{what}: at a line's start");
-                let asked: Vec<i64> = touched.asked.keys().map(|at| at / line).collect();
-                assert_eq!(asked, touched.loaded.keys().copied().collect::<Vec<_>>(), "{what}");
-                let panel =
-                    i64::try_from(Layout { format, columns: COLUMNS }.panel_bytes()).unwrap();
-                let all: Vec<i64> = (panel / line..3 * panel / line).collect();
-                assert_eq!(asked, all, "{what}: the lines of panels 1 and 2");
-                // A scale is read for each piece.
-                let most = if format.codes().is_some() { COLUMNS / 32 } else { 1 };
-                assert!(touched.asked.values().all(|times| *times <= most), "{what}");
-                let often = touched.asked.values().filter(|times| **times > 1).count();
-                assert!(often * 4 < all.len(), "{what}: {often} of {} lines", all.len());
+                assert_asked(format, activations, lanes);
             }
         }
+    }
+}
+
+#[test]
+fn own_lines_are_not_to_be_kept_and_others_are() {
+    fn localities(body: &[Inst], all: &mut Vec<Locality>) {
+        for inst in body {
+            if let Inst::Prefetch { locality, .. } = inst {
+                all.push(*locality);
+            }
+            localities(inst.body(), all);
+        }
+    }
+    let format = "q8g32".parse().unwrap();
+    for (asks, expected) in [
+        (Asks::Nothing, None),
+        (Asks::Own, Some(Locality::NonTemporal)),
+        (Asks::Operand, Some(Locality::L2)),
+    ] {
+        let mut all = Vec::new();
+        localities(&kernel(format, Activations::Q8(Group::Of32), (16, 1), asks).body, &mut all);
+        all.dedup();
+        assert_eq!(all, expected.into_iter().collect::<Vec<_>>(), "{asks:?}");
     }
 }
 
 /// Several tokens read the same lines several times.
 #[test]
 fn tiles_of_tokens_ask_for_nothing() {
-    let kernel = kernel("q4g32m".parse().unwrap(), Activations::F32, 16, 4);
-    assert!(
-        kernel.buffers.values().any(|buffer| buffer.name == "ahead0"),
-        "one call for all tiles"
-    );
-    assert!(touched(&kernel, &[0, 3], WEIGHTS).asked.is_empty());
+    for (asks, names, _) in ASKED {
+        let kernel = kernel("q4g32m".parse().unwrap(), Activations::F32, (16, 4), asks);
+        let has_operand = kernel.buffers.values().any(|buffer| buffer.name == "ahead0");
+        assert_eq!(has_operand, asks == Asks::Operand, "one call for all tiles");
+        assert!(touched(&kernel, &[0, 3], names).asked.is_empty());
+    }
 }
 
 /// Threads that share the panels ask together for the whole chunk, each line about once.
@@ -132,7 +171,7 @@ fn the_chunk_at_hand_is_asked_for_beside_the_weights() {
                 norm: None,
                 segments: vec![segment],
                 epilogue: EpilogueKernel::RopeAppend { heads, kv_heads, head_dim, context, kv },
-                asks_ahead: true,
+                asks: Asks::Operand,
             };
             let kernel = lower_linear("qkv", &kernel).kernel;
             let chunk_lines = kv_heads * 64 * head_dim * bytes / LINE;

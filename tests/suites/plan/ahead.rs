@@ -1,8 +1,8 @@
 //! What a plan lets kernels ask for ahead: their own weights, or those of the next stored block.
 
-use deepthin_compiler::lower::Role;
+use deepthin_compiler::lower::{Asks, Role};
 use deepthin_compiler::pack::PackedTensor;
-use deepthin_compiler::plan::{Plan, PlanOptions, plan};
+use deepthin_compiler::plan::{Plan, PlanOptions, Spec, plan};
 use deepthin_dsl::Model;
 use deepthin_dsl::model::Sharing;
 use deepthin_runtime::program::{Base, Step};
@@ -66,6 +66,52 @@ fn a_block_that_is_applied_again_asks_for_the_next_one() {
         assert!(!head.is_empty());
         assert!(head.iter().all(|(w, ahead)| *ahead == (w + 8192).min(plan.regions.image - 64)));
     }
+}
+
+/// What the one-token kernels of a plan ask for.
+fn asked(plan: &Plan) -> Vec<Asks> {
+    let linear = plan.kernels.iter().filter_map(|kernel| match &kernel.spec {
+        Spec::Linear(linear) if linear.tokens == 1 => Some(linear.asks),
+        _ => None,
+    });
+    let mut all: Vec<Asks> = linear.collect();
+    all.dedup();
+    all
+}
+
+#[test]
+fn models_that_no_cache_keeps_ask_for_their_own_lines() {
+    let tiny = graphs::tiny();
+    // Bytes of one stored block, and of a row of the table, as the head reads it.
+    let bytes = |model: &Model| -> u64 {
+        let weights = planned(model).0.image;
+        weights.iter().map(|tensor| tensor.content.bytes()).sum()
+    };
+    let row = (bytes(&Model { vocab: 64 + tiny.vocab, ..tiny.clone() }) - bytes(&tiny)) / 64;
+    let rows = |bytes: u64| u32::try_from(bytes / row).unwrap();
+    for (vocab, sharing, expected) in [
+        (rows(90_000_000), Sharing::None, Asks::Nothing),
+        (rows(96_000_000), Sharing::None, Asks::Own),
+        (rows(96_000_000), Sharing::Loop(2), Asks::Own),
+        (rows(96_000_000), Sharing::Immediate(2), Asks::Operand),
+    ] {
+        let model = Model { vocab, sharing: sharing.clone(), depth: 4, ..tiny.clone() };
+        let (plan, _) = planned(&model);
+        assert_eq!(asked(&plan), [expected], "{vocab}, {sharing:?}");
+        let said = plan.to_string().contains("asks for its own lines 192 bytes ahead");
+        assert_eq!(said, expected == Asks::Own, "{plan}");
+        if expected == Asks::Own {
+            let steps = plan.body.iter().chain(&plan.head);
+            assert!(steps.map(|step| places(&plan, step)).all(|places| places.is_empty()));
+        }
+    }
+    // What all applications read counts once: caches keep a block that several of them use.
+    let (vocab, sharing) = (rows(90_000_000), Sharing::Loop(1000));
+    let block =
+        bytes(&Model { depth: 5, ..tiny.clone() }) - bytes(&Model { depth: 4, ..tiny.clone() });
+    assert!(90_000_000 + 4 * 1000 * block > 100_000_000, "{block} bytes a block");
+    let (plan, _) = planned(&Model { vocab, sharing, depth: 4, ..tiny });
+    assert_eq!(asked(&plan), [Asks::Nothing]);
 }
 
 #[test]

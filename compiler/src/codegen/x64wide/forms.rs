@@ -128,7 +128,8 @@ forms! {
     Zero [V V V] VEX_Vpxor_ymm_ymm_ymmm256 EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32
     MaskedLoad [V V M] VEX_Vmaskmovps_ymm_ymm_m256 INVALID
     MaskedStore [M V V] VEX_Vmaskmovps_m256_ymm_ymm INVALID
-    Prefetch [M] Prefetcht0_m8 Prefetcht0_m8
+    PrefetchL2 [M] Prefetcht1_m8 Prefetcht1_m8
+    PrefetchNonTemporal [M] Prefetchnta_m8 Prefetchnta_m8
     // Narrow elements, and one element for all lanes.
     LoadWords [V HM] VEX_Vpmovzxwd_ymm_xmmm128 EVEX_Vpmovzxwd_zmm_k1z_ymmm256
     LoadSignedWords [V HM] VEX_Vpmovsxwd_ymm_xmmm128 EVEX_Vpmovsxwd_zmm_k1z_ymmm256

@@ -3,8 +3,8 @@
 use super::{MAX_TEXT_DEPTH, Parser};
 use crate::text::{Parsed, Token, fit};
 use crate::vir::{
-    Address, Affine, BinaryOp, Bound, BufferId, Carried, CompareOp, Elem, Index, Inst, ReduceOp,
-    ShiftOp, Ty, UnaryOp, ValueId,
+    Address, Affine, BinaryOp, Bound, BufferId, Carried, CompareOp, Elem, Index, Inst, Locality,
+    ReduceOp, ShiftOp, Ty, UnaryOp, ValueId,
 };
 
 impl Parser<'_> {
@@ -16,7 +16,8 @@ impl Parser<'_> {
             } else if self.text.take("store")? {
                 body.push(self.store()?);
             } else if self.text.take("prefetch")? {
-                body.push(Inst::Prefetch { at: self.address()? });
+                let locality = self.text.word(Locality::from_name, "`l2` or `nt`")?;
+                body.push(Inst::Prefetch { locality, at: self.address()? });
             } else if self.text.take("loop")? {
                 if depth == MAX_TEXT_DEPTH {
                     return self

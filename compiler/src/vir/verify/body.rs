@@ -54,7 +54,7 @@ impl<'k> Verifier<'k> {
                 }
                 self.check_access(at, *elem, *stride, *count);
             }
-            Inst::Prefetch { at } => self.check_place(at),
+            Inst::Prefetch { at, .. } => self.check_place(at),
             Inst::Unary { dst, op, src } => {
                 self.operand(*src, op.operand_ty());
                 self.define_as(*dst, op.result_ty());

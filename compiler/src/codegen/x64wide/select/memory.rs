@@ -5,7 +5,7 @@ use crate::codegen::x64wide::Width;
 use crate::codegen::x64wide::code::{GENERAL, LANES, MASKS, Part, Place};
 use crate::codegen::x64wide::forms::Form;
 use crate::id::Id;
-use crate::vir::{Address, Affine, Elem, ValueId};
+use crate::vir::{Address, Affine, Elem, Locality, ValueId};
 use regalloc2::VReg;
 
 /// Which byte of each lane `vpshufb` takes to the front of its 128 bits; 0x80 is none.
@@ -77,9 +77,13 @@ impl Selector<'_> {
     }
 
     /// Asks for a line. It may lie outside of the buffer, for nothing is read by asking.
-    pub(super) fn prefetch(&mut self, at: &Address) {
+    pub(super) fn prefetch(&mut self, locality: Locality, at: &Address) {
         let place = self.place(at);
-        self.code.operation(Form::Prefetch, &[Part::Memory(place)]);
+        let form = match locality {
+            Locality::L2 => Form::PrefetchL2,
+            Locality::NonTemporal => Form::PrefetchNonTemporal,
+        };
+        self.code.operation(form, &[Part::Memory(place)]);
     }
 
     /// Elements side by side in a register, each loaded by itself.

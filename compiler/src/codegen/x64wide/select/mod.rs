@@ -137,7 +137,7 @@ impl<'k> Selector<'k> {
             Inst::Store { src, elem, at, stride, count } => {
                 self.store(*src, *elem, at, *stride, *count);
             }
-            Inst::Prefetch { at } => self.prefetch(at),
+            Inst::Prefetch { locality, at } => self.prefetch(*locality, at),
             Inst::Unary { dst, op, src } => self.unary(*dst, *op, *src),
             Inst::Binary { dst, op, lhs, rhs } => self.binary(*dst, *op, *lhs, *rhs),
             Inst::Shift { dst, op, src, amount } => self.shift(*dst, *op, *src, *amount),

@@ -59,7 +59,7 @@ pub(super) fn result(inst: &Inst) -> Option<ValueId> {
 /// The address that an instruction reads, writes or asks for.
 pub(super) fn address(inst: &Inst) -> Option<&Address> {
     match inst {
-        Inst::Prefetch { at } => Some(at),
+        Inst::Prefetch { at, .. } => Some(at),
         other => other.access().map(|(_, at)| at),
     }
 }

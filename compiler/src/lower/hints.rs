@@ -1,0 +1,90 @@
+//! What product kernels ask the caches for while they read weights.
+//!
+//! Hints change no result. Which pay is the plan's to know (`plan/ahead.rs`), from what was measured
+//! (specs/decisions/0010-what-is-asked-for-ahead.md).
+
+use super::append::CacheBuffers;
+use super::cache::CacheLayout;
+use super::linear::LinearKernel;
+use super::{Parts, Role};
+use crate::pack::layout::LINE;
+use crate::vir::{Affine, BufferId, IndexId, Locality};
+
+/// What a linear kernel asks for while it reads weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// Nothing.
+    Nothing,
+    /// The lines of the matrix itself, [`OWN_DISTANCE`] bytes further on, past the caches that keep
+    /// what is read again.
+    Own,
+    /// Lines at the same places behind an operand of its own for each matrix, and those of the
+    /// chunk of the KV cache at hand, where it appends to one.
+    Operand,
+}
+
+/// Bytes from a line that is read to the one of the same matrix that is asked for: three lines, where
+/// a token of SmolLM2 in Q8_0 took least.
+pub const OWN_DISTANCE: u32 = 3 * LINE;
+
+/// Lines that are asked for while weights are read: one with each of theirs.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    pub(super) buffer: BufferId,
+    /// Bytes from its start to what is asked for with the first line of the weights.
+    pub(super) start: u32,
+    pub(super) locality: Locality,
+}
+
+/// Lines that the kernel behind this one reads: a run of them for each panel of weights.
+#[derive(Clone)]
+pub(super) struct Beside {
+    pub(super) buffer: BufferId,
+    /// Where the first panel's run begins.
+    pub(super) start: Affine,
+    /// Lines of a run.
+    pub(super) lines: u32,
+}
+
+/// Whether a kernel reads operands for what it asks for. Tiles of several tokens have the operands
+/// too, for one call serves all tiles of a step, but read the same lines several times.
+pub(super) fn asks_of_operands(kernel: &LinearKernel) -> bool {
+    kernel.asks == Asks::Operand && kernel.tokens == 1
+}
+
+/// What is asked for with the lines of each matrix.
+pub(super) fn asked(
+    parts: &mut Parts,
+    kernel: &LinearKernel,
+    weights: &[BufferId],
+) -> Vec<Option<Ahead>> {
+    let own = |&buffer| Ahead { buffer, start: OWN_DISTANCE, locality: Locality::NonTemporal };
+    let mut operand = |i| Ahead {
+        buffer: parts.buffer(&format!("ahead{i}"), Role::Ahead(i), LINE),
+        start: 0,
+        locality: Locality::L2,
+    };
+    let all: Vec<Option<Ahead>> = match kernel.asks {
+        Asks::Nothing => vec![None; weights.len()],
+        Asks::Own => weights.iter().map(own).map(Some).collect(),
+        Asks::Operand => (0..weights.len()).map(&mut operand).map(Some).collect(),
+    };
+    all.into_iter().map(|ahead| ahead.filter(|_| kernel.tokens == 1)).collect()
+}
+
+/// The keys and values of a chunk, which attention reads next, spread over all `panels` of a kernel:
+/// the runs of the panels from `first` on.
+pub(super) fn chunk_at_hand(
+    cache: &CacheLayout,
+    buffers: &CacheBuffers,
+    chunk: IndexId,
+    first: u32,
+    panels: u32,
+) -> Vec<Beside> {
+    let spread = |buffer, (start, bytes): (Affine, u32)| {
+        let lines = bytes.div_ceil(LINE).div_ceil(panels);
+        Beside { buffer, start: start.offset((first * lines * LINE).into()), lines }
+    };
+    let keys = spread(buffers.keys, cache.chunk_keys(chunk));
+    vec![keys, spread(buffers.values, cache.chunk_values(chunk))]
+}
