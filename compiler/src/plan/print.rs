@@ -81,7 +81,7 @@ fn asked(spec: &Spec) -> String {
             format!(" asks for its own lines {OWN_DISTANCE} bytes ahead")
         }
         Spec::Linear(LinearKernel { tokens: 1, asks: Asks::Operand, .. }) => {
-            " asks for lines of its last image operands".to_owned()
+            " asks for lines of the operands behind its matrices".to_owned()
         }
         _ => String::new(),
     }

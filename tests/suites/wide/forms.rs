@@ -12,7 +12,8 @@ use deepthin_compiler::codegen::target::{Isa, Target};
 use deepthin_compiler::codegen::x64wide::forms::{Form, Operand};
 use deepthin_compiler::codegen::x64wide::{Wide, Width};
 use deepthin_compiler::vir::{
-    Access, Affine, BinaryOp, Bound, Builder, CompareOp, Elem, Kernel, ValueId, Verified, verify,
+    Access, Affine, BinaryOp, Bound, Builder, CompareOp, Elem, Kernel, Locality, ValueId, Verified,
+    verify,
 };
 use deepthin_tests::c_tools;
 use deepthin_tests::filetest;
@@ -227,6 +228,29 @@ fn a_second_disassembler_reads_the_same() {
         );
         let own = normal(&text(&instruction));
         assert_eq!(normal(found), own, "{place}: {found}");
+    }
+}
+
+#[test]
+fn hints_name_the_cache_that_is_to_keep_the_line() {
+    let target = Target::of(Isa::X86_64, Some("cascadelake")).unwrap();
+    for (width, lanes) in [(Width::Ymm, 8), (Width::Zmm, 16)] {
+        for (locality, expected) in
+            [(Locality::L2, "prefetcht1 "), (Locality::NonTemporal, "prefetchnta ")]
+        {
+            let mut b = Builder::new("hint", lanes);
+            let buffer = b.buffer("x", 64, Access::Read);
+            b.prefetch(locality, buffer, Affine::constant(0));
+            let kernel = verify(b.finish()).unwrap();
+            let (_, forms) = Wide::new(&target, width).unwrap().analysis(&kernel).unwrap();
+            let mut random = Random(1);
+            let texts = forms
+                .iter()
+                .map(|form| text(&drawn(&mut random, (*form, width, form.code(width)), HERE)));
+            let hints: Vec<String> = texts.filter(|text| text.contains("prefetch")).collect();
+            assert_eq!(hints.len(), 1, "{hints:?}");
+            assert!(hints[0].starts_with(expected), "{hints:?}");
+        }
     }
 }
 
