@@ -17,13 +17,14 @@ use deepthin_runtime::session::{RunError, Session};
 use thiserror::Error;
 
 /// What the steps of a block application multiply: the gain before the product, and the matrices.
-/// The second is attention of several tokens, the two behind it are that of one.
+/// The second is attention of several tokens, the third that of one; the fourth multiplies what
+/// attention gave of several, the fifth of one.
 const STEPS: [(Option<Role>, &[Role]); 7] = [
     (Some(Role::AttentionNorm), &[Role::Query, Role::Key, Role::Value]),
     (None, &[]),
     (None, &[]),
-    (None, &[]),
     (None, &[Role::AttentionOutput]),
+    (None, &[]),
     (Some(Role::FfnNorm), &[Role::FfnGate, Role::FfnUp]),
     (None, &[Role::FfnDown]),
 ];

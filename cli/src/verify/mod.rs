@@ -19,6 +19,7 @@ pub mod machine;
 pub mod minimize;
 pub mod models;
 pub mod own;
+mod partials;
 pub mod planned;
 pub mod random;
 pub mod report;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use deepthin_compiler::lower::{CacheLayout, EpilogueKernel, Role, vector_bytes};
+use deepthin_compiler::lower::{CacheLayout, EpilogueKernel, LinearKernel, Role, vector_bytes};
 use deepthin_compiler::pack::layout::Layout;
 use deepthin_compiler::pipeline::Lowered;
 use deepthin_compiler::plan::{Plan, Spec};
@@ -15,6 +15,7 @@ use super::caches;
 use super::case::Case;
 use super::choices::Choices;
 use super::cost::steps;
+use super::partials::Records;
 use super::scalars::{Place, any_scalars, narrow, one_unit, session_scalars};
 use super::values::{Class, float_bytes, packed};
 
@@ -110,10 +111,7 @@ impl Planned<'_> {
     pub fn tokens(&self) -> u32 {
         match self.spec {
             Spec::Linear(kernel) => kernel.tokens,
-            Spec::Embed(_)
-            | Spec::Attention(_)
-            | Spec::AttentionChunks(_)
-            | Spec::AttentionMerge(_) => 1,
+            Spec::Embed(_) | Spec::Attention(_) | Spec::AttentionChunks(_) => 1,
         }
     }
 
@@ -228,7 +226,13 @@ impl Planned<'_> {
             }
             return slot.into();
         }
-        let mut floats = float_bytes(&class.floats(bytes / 4, choices));
+        let mut floats = class.floats(bytes / 4, choices);
+        if let (true, Role::Partials, Spec::Linear(LinearKernel { merge: Some(sizes), .. })) =
+            (contents.is_tame, role, self.spec)
+        {
+            Records::of(sizes).make_possible(&mut floats);
+        }
+        let mut floats = float_bytes(&floats);
         if role == Role::Input {
             self.pad(&mut floats, contents.drawing.garbage);
         }
@@ -243,7 +247,7 @@ impl Planned<'_> {
                 false
             }
             (Role::Output, Spec::Linear(k)) => k.epilogue == EpilogueKernel::Residual,
-            (Role::Partials, spec) => matches!(spec, Spec::AttentionMerge(_)),
+            (Role::Partials, spec) => matches!(spec, Spec::Linear(_)),
             (Role::Output | Role::Maxima, _) => false,
             (Role::Input | Role::Weights(_) | Role::Gain | Role::RopeTable, _)
             | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales, _) => true,
@@ -282,7 +286,7 @@ impl Planned<'_> {
             Spec::Attention(kernel) | Spec::AttentionChunks(kernel) => {
                 kernel.shape.heads * kernel.shape.head_dim
             }
-            Spec::Embed(_) | Spec::AttentionMerge(_) => return,
+            Spec::Embed(_) => return,
         };
         for vector in vectors.chunks_mut(vector_bytes(width) as usize) {
             vector.iter_mut().skip(width as usize * 4).for_each(|byte| *byte = garbage);

@@ -126,8 +126,8 @@ pub fn operation(spec: &Spec) -> String {
         Spec::Embed(_) => "embed".to_owned(),
         Spec::Attention(_) => "attention".to_owned(),
         Spec::AttentionChunks(_) => "attention chunks".to_owned(),
-        Spec::AttentionMerge(_) => "attention merge".to_owned(),
         Spec::Linear(kernel) => {
+            let merge = if kernel.merge.is_some() { "merge " } else { "" };
             let norm = if kernel.norm.is_some() { "norm " } else { "" };
             let epilogue = match kernel.epilogue {
                 EpilogueKernel::Logits { .. } => " logits",
@@ -135,7 +135,7 @@ pub fn operation(spec: &Spec) -> String {
                 EpilogueKernel::Glu => " glu",
                 EpilogueKernel::RopeAppend { .. } => " rope append",
             };
-            format!("{norm}linear{epilogue} x{}", kernel.tokens)
+            format!("{merge}{norm}linear{epilogue} x{}", kernel.tokens)
         }
     }
 }
@@ -145,7 +145,6 @@ pub fn shape(spec: &Spec) -> String {
     match spec {
         Spec::Embed(kernel) => format!("{}x{}", kernel.vocab, kernel.width),
         Spec::Linear(kernel) => format!("{}x{}", kernel.panels() * PANEL, kernel.columns),
-        Spec::AttentionMerge(kernel) => format!("{} heads of {}", kernel.heads, kernel.head_dim),
         Spec::Attention(kernel) | Spec::AttentionChunks(kernel) => {
             let shape = kernel.shape;
             format!("{}/{} heads of {}", shape.heads, shape.kv_heads, shape.head_dim)
@@ -159,7 +158,6 @@ pub fn storage(spec: &Spec) -> String {
     match spec {
         Spec::Embed(kernel) => kernel.format.to_string(),
         Spec::Attention(kernel) | Spec::AttentionChunks(kernel) => kernel.kv.to_string(),
-        Spec::AttentionMerge(_) => "f32".to_owned(),
         Spec::Linear(kernel) => {
             let segment = |s: &Segment| match s.activations {
                 Activations::F32 => s.format.to_string(),

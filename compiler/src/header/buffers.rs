@@ -3,9 +3,7 @@
 use super::count;
 use crate::fir::HeadShape;
 use crate::format::Format;
-use crate::lower::{
-    AttentionKernel, EpilogueKernel, LinearKernel, MergeKernel, Role, qkv_panels, vector_bytes,
-};
+use crate::lower::{AttentionKernel, EpilogueKernel, LinearKernel, Role, qkv_panels, vector_bytes};
 use crate::pack::layout::{Layout, PANEL, TILE};
 use crate::plan::Spec;
 use deepthin_dsl::Model;
@@ -59,8 +57,7 @@ pub(super) fn contents(model: &Model, spec: &Spec, role: Role) -> String {
         }
         (
             Role::Output,
-            Spec::Attention(AttentionKernel { shape: HeadShape { heads, head_dim, .. }, .. })
-            | Spec::AttentionMerge(MergeKernel { heads, head_dim, .. }),
+            Spec::Attention(AttentionKernel { shape: HeadShape { heads, head_dim, .. }, .. }),
         ) => format!("heads side by side: vector of {}", heads * head_dim),
         (Role::Maxima, Spec::Linear(kernel)) => {
             let panels = format!("of each of {} the greatest rank, i32", count(kernel.panels(), "panel"));

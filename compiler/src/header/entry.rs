@@ -4,7 +4,7 @@ use super::order::order;
 use super::{Header, buffers, count, paragraph};
 use crate::codegen::object::symbol;
 use crate::fir::HeadShape;
-use crate::lower::{AttentionKernel, CHUNK, EpilogueKernel, LinearKernel, MergeKernel};
+use crate::lower::{AttentionKernel, CHUNK, EpilogueKernel, LinearKernel, Merge};
 use crate::pack::layout::PANEL;
 use crate::plan::{PlannedKernel, Spec};
 use crate::vir::Index;
@@ -44,7 +44,6 @@ impl<'a> Entry<'a> {
             Spec::Linear(kernel) => text.push_str(&self.linear(kernel)),
             Spec::Attention(kernel) => text.push_str(&attention(kernel)),
             Spec::AttentionChunks(kernel) => text.push_str(&attention_chunks(kernel)),
-            Spec::AttentionMerge(kernel) => text.push_str(&attention_merge(kernel)),
         }
         text.push('\n');
         text.push_str(&self.buffer_table());
@@ -55,7 +54,7 @@ impl<'a> Entry<'a> {
 
     /// The formula of a linear kernel.
     fn linear(&self, kernel: &LinearKernel) -> String {
-        let mut text = String::new();
+        let mut text = kernel.merge.as_ref().map(merge).unwrap_or_default();
         let x = if let Some(eps) = kernel.norm {
             let _ = writeln!(text, "    n = x / sqrt(mean of x[i]^2 + {eps:?}) * gain");
             "n"
@@ -227,12 +226,13 @@ fn attention_chunks(kernel: &AttentionKernel) -> String {
 }
 
 /// The formula of the merge of chunks.
-fn attention_merge(kernel: &MergeKernel) -> String {
+fn merge(sizes: &Merge) -> String {
     format!(
-        "    m = greatest of max[c], over the chunks c\n    \
-         out = (sum over c of exp(max[c] - m) * sum[c]) / (sum over c of exp(max[c] - m) * total[c])\n\n\
-         For one token and each query head of a share of {}, of {} elements.\n",
-        kernel.heads, kernel.head_dim,
+        "    m = greatest of max[c], over the chunks c, of each of {} of {} elements\n    \
+         x = (sum over c of exp(max[c] - m) * sum[c]) / (sum over c of exp(max[c] - m) * total[c]),\n        \
+         head by head\n",
+        count(sizes.heads, "head"),
+        sizes.head_dim,
     )
 }
 

@@ -130,7 +130,7 @@ impl Matrices {
                         EpilogueKernel::Logits { .. } | EpilogueKernel::Residual => {}
                     }
                 }
-                Spec::Attention(_) | Spec::AttentionChunks(_) | Spec::AttentionMerge(_) => {}
+                Spec::Attention(_) | Spec::AttentionChunks(_) => {}
             }
         }
         found.formats.sort_unstable();
@@ -286,8 +286,9 @@ fn order(header: &Header<'_>) -> String {
         "
 The number behind `_t` is how many tokens a kernel takes at once: there are kernels for tiles of
 several tokens beside those for one. Of several tokens `attention` goes through all chunks, in the
-place of `attention_chunks` and `attention_merge`. A layer is an application of a block; layers
-that share a block share its weights, never its caches.
+place of `attention_chunks`; the product behind it then takes its vectors, by a kernel without
+`merge_` in its name. A layer is an application of a block; layers that share a block share its
+weights, never its caches.
 ",
     );
     text

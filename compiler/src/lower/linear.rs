@@ -1,6 +1,8 @@
-//! Linear kernels: norm prologue, products of a thread's panels, epilogue over the same panels.
+//! Linear kernels: merge and norm prologues, products of a thread's panels, epilogue over the same
+//! panels.
 
 use super::append::{Append, CacheBuffers, Position, QuantizedBuffers};
+use super::attention::{Merge, Merging};
 use super::cache::CacheLayout;
 use super::epilogue::{self, Output};
 use super::hints::{Asks, asked, asks_of_operands, chunk_at_hand};
@@ -76,6 +78,9 @@ pub struct LinearKernel {
     pub tokens: u32,
     /// K.
     pub columns: u32,
+    /// Heads of attention that are merged before the product, in place of an input vector: K
+    /// elements in all. For one token.
+    pub merge: Option<Merge>,
     /// Epsilon of the norm before the product, if there is one.
     pub norm: Option<f32>,
     /// The panels.
@@ -127,6 +132,14 @@ impl LinearKernel {
     }
 }
 
+/// Where a kernel's input comes from.
+enum Input {
+    /// A vector for each token.
+    Given(Rows),
+    /// The heads that the kernel merges.
+    Merged(Merging),
+}
+
 /// Working memory for the input as codes, for each distinct way of quantizing it.
 fn quantized_inputs(parts: &mut Parts, kernel: &LinearKernel) -> Vec<QuantizedRows> {
     let all = kernel.quantizations().into_iter().enumerate();
@@ -152,7 +165,11 @@ pub(crate) const fn qkv_panels(shape: HeadShape) -> [u32; 3] {
 pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
     let mut parts = Parts::new(name, kernel.lanes);
     let tokens = kernel.tokens;
-    let input = vector(&mut parts, "x", Role::Input, kernel.columns, tokens);
+    let range = parts.range("panels", kernel.panels());
+    let input = match &kernel.merge {
+        Some(sizes) => Input::Merged(Merging::new(&mut parts, sizes)),
+        None => Input::Given(vector(&mut parts, "x", Role::Input, kernel.columns, tokens)),
+    };
     let weights: Vec<BufferId> =
         (0..kernel.segments.len()).map(|i| weight_buffer(&mut parts, kernel, i)).collect();
     let ahead = asked(&mut parts, kernel, &weights);
@@ -171,12 +188,15 @@ pub fn lower_linear(name: &str, kernel: &LinearKernel) -> Lowered {
         let buffers = cache_buffers(&mut parts, tokens, shape, cache);
         (shape, cache, buffers)
     });
-    let range = parts.range("panels", kernel.panels());
     let places = match &buffers {
         Some((_, cache, _)) => cache_places(&mut parts, tokens, cache),
         None => Vec::new(),
     };
 
+    let input = match input {
+        Input::Given(rows) => rows,
+        Input::Merged(merging) => merging.emit(&mut parts.b),
+    };
     let x = match gain {
         Some((gain, eps, normed)) => {
             rms_norm(&mut parts.b, input, gain, eps, normed, tokens);

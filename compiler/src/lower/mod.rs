@@ -21,9 +21,7 @@ mod product;
 mod quantize;
 mod reduce;
 
-pub use attention::{
-    AttentionKernel, MergeKernel, lower_attention, lower_attention_chunks, lower_merge,
-};
+pub use attention::{AttentionKernel, Merge, lower_attention, lower_attention_chunks};
 pub use cache::{CacheLayout, padded_context};
 pub use embed::{EmbedKernel, lower_embed};
 pub use exp::{exp, silu};

@@ -3,8 +3,8 @@
 use crate::fir::HeadShape;
 use crate::format::{Activations, KvFormat};
 use crate::lower::{
-    AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Lowered, MergeKernel, Segment,
-    lower_attention, lower_attention_chunks, lower_embed, lower_linear, lower_merge,
+    AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Lowered, Segment, lower_attention,
+    lower_attention_chunks, lower_embed, lower_linear,
 };
 
 /// A description of a kernel: equal descriptions are one kernel.
@@ -18,8 +18,6 @@ pub enum Spec {
     Attention(AttentionKernel),
     /// What each chunk of positions gives to the attention of one token.
     AttentionChunks(AttentionKernel),
-    /// Attention of one token from what each chunk gave.
-    AttentionMerge(MergeKernel),
 }
 
 /// A kernel of a plan.
@@ -56,7 +54,6 @@ impl Kernels {
             Spec::Linear(kernel) => lower_linear(&name, kernel),
             Spec::Attention(kernel) => lower_attention(&name, kernel),
             Spec::AttentionChunks(kernel) => lower_attention_chunks(&name, kernel),
-            Spec::AttentionMerge(kernel) => lower_merge(&name, kernel),
         };
         self.list.push(PlannedKernel { name, spec, lowered });
         self.list.len() - 1
@@ -68,8 +65,8 @@ fn base_name(spec: &Spec) -> String {
         Spec::Embed(k) => format!("embed_{}_{}x{}", k.format, k.vocab, k.width),
         Spec::Attention(k) => format!("attention{}", attention_name(k)),
         Spec::AttentionChunks(k) => format!("attention_chunks{}", attention_name(k)),
-        Spec::AttentionMerge(k) => format!("attention_merge_{}q_{}", k.heads, k.head_dim),
         Spec::Linear(k) => {
+            let merge = if k.merge.is_some() { "merge_" } else { "" };
             let norm = if k.norm.is_some() { "norm_" } else { "" };
             let kind = match k.epilogue {
                 EpilogueKernel::Logits { .. } => "linear_logits".to_owned(),
@@ -81,7 +78,7 @@ fn base_name(spec: &Spec) -> String {
             };
             let formats: Vec<String> = k.segments.iter().map(segment_name).collect();
             let rows = k.panels() * crate::pack::layout::PANEL;
-            format!("{norm}{kind}_{}_{rows}x{}_t{}", formats.join("_"), k.columns, k.tokens)
+            format!("{merge}{norm}{kind}_{}_{rows}x{}_t{}", formats.join("_"), k.columns, k.tokens)
         }
     }
 }

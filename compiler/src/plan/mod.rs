@@ -7,6 +7,7 @@
 
 mod ahead;
 mod arena;
+mod attended;
 mod image;
 mod kernels;
 mod operands;
@@ -106,6 +107,17 @@ pub enum PlanError {
     /// A residual that is read after the sum.
     #[error("function `{func}`: `{value}` is read after its residual sum, which is in place")]
     ResidualLive {
+        /// The function.
+        func: String,
+        /// The value.
+        value: String,
+    },
+    /// What attention gives is read where it cannot be merged from what each chunk gave.
+    #[error(
+        "function `{func}`: `{value}` of attention is not only the `x` of linear ops before the next \
+         attention, which merge its chunks"
+    )]
+    Attended {
         /// The function.
         func: String,
         /// The value.

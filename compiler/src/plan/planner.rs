@@ -2,6 +2,7 @@
 
 use super::ahead;
 use super::arena;
+use super::attended;
 use super::image::{Image, Tables, owner, segments};
 use super::kernels::{Kernels, Spec};
 use super::operands::{Bound, Site, cache_of};
@@ -9,8 +10,8 @@ use super::{Plan, PlanError, PlanOptions};
 use crate::fir::{Epilogue, Graph, HeadShape, NormSpec, Op, ValueId, Weight, WeightId};
 use crate::format::KvFormat;
 use crate::lower::{
-    Asks, AttentionKernel, CHUNK, CacheLayout, EmbedKernel, EpilogueKernel, LinearKernel,
-    MergeKernel, Role, maxima_bytes, vector_bytes,
+    Asks, AttentionKernel, CHUNK, CacheLayout, EmbedKernel, EpilogueKernel, LinearKernel, Role,
+    maxima_bytes, vector_bytes,
 };
 use crate::pack::layout::{Layout, PANEL};
 use crate::pack::tables::RopeTable;
@@ -118,6 +119,7 @@ impl<'a> Planner<'a> {
     }
 
     fn func(&mut self, site: &Site<'_>) -> Result<Vec<Step>, PlanError> {
+        attended::check(site.func)?;
         let mut steps = Vec::with_capacity(site.func.ops.len());
         for op in &site.func.ops {
             match op {
@@ -139,7 +141,7 @@ impl<'a> Planner<'a> {
                     steps.push(self.step(site, &[(1, spec)], &bound, split));
                 }
                 Op::Linear { x, norm, weights, epilogue } => {
-                    steps.push(self.linear(site, *x, norm.as_ref(), weights, epilogue)?);
+                    steps.extend(self.linear(site, *x, norm.as_ref(), weights, epilogue)?);
                 }
                 Op::Attention { q, shape, kv, out } => {
                     let bound = Bound { input: Some(*q), output: Some(*out), ..Bound::default() };
@@ -156,28 +158,27 @@ impl<'a> Planner<'a> {
     }
 
     /// Attention of several tokens, which threads share, and that of one, the chunks of which they
-    /// share.
+    /// share and leave to the products that read it.
     fn attention(
         &mut self,
         site: &Site<'_>,
         shape: HeadShape,
         kv: KvFormat,
         bound: &Bound,
-    ) -> [Step; 3] {
+    ) -> [Step; 2] {
         let PlanOptions { lanes, context, .. } = *self.options;
-        let HeadShape { heads, kv_heads: count, head_dim } = shape;
+        let count = shape.kv_heads;
         let kernel = AttentionKernel { lanes, shape, context, kv };
-        let merge = MergeKernel { lanes, heads, head_dim, chunks: kernel.cache().chunks() };
         let by_chunk = Split::ChunkUnits { count, positions: CHUNK };
-        let (several, one) = (Passes::SeveralTokens, Passes::OneToken);
         [
-            (Spec::Attention(kernel), Split::TokenUnits { count }, several),
-            (Spec::AttentionChunks(kernel), by_chunk, one),
-            (Spec::AttentionMerge(merge), Split::Units { count: heads }, one),
+            (Spec::Attention(kernel), Split::TokenUnits { count }, Passes::SeveralTokens),
+            (Spec::AttentionChunks(kernel), by_chunk, Passes::OneToken),
         ]
         .map(|(spec, split, passes)| Step { passes, ..self.step(site, &[(1, spec)], bound, split) })
     }
 
+    /// A product: one step, or one of several tokens and one of one where that merges what attention
+    /// gave.
     fn linear(
         &mut self,
         site: &Site<'_>,
@@ -185,7 +186,7 @@ impl<'a> Planner<'a> {
         norm: Option<&NormSpec>,
         weights: &[WeightId],
         epilogue: &Epilogue,
-    ) -> Result<Step, PlanError> {
+    ) -> Result<Vec<Step>, PlanError> {
         let func = site.func;
         if let (Epilogue::Glu { .. }, [gate, up]) = (epilogue, weights) {
             let [gate, up] = [gate, up].map(|weight| func.weights[*weight]);
@@ -235,26 +236,29 @@ impl<'a> Planner<'a> {
                 EpilogueKernel::RopeAppend { heads, kv_heads, head_dim, context, kv: *kv }
             }
         };
-        let columns = func.values[x].width;
-        let panels: u32 = kinds.iter().map(|s| s.panels).sum();
-        let specs: Vec<(u32, Spec)> = self
-            .options
-            .tiles
-            .iter()
-            .map(|&tokens| {
-                let kernel = LinearKernel {
-                    lanes: self.options.lanes,
-                    tokens,
-                    columns,
-                    norm: norm.map(|n| n.eps),
-                    segments: kinds.clone(),
-                    epilogue,
-                    asks: self.asks,
-                };
-                (tokens, Spec::Linear(kernel))
-            })
-            .collect();
-        Ok(self.step(site, &specs, &bound, Split::Units { count: panels }))
+        let split = Split::Units { count: kinds.iter().map(|s| s.panels).sum() };
+        let kernel = LinearKernel {
+            lanes: self.options.lanes,
+            tokens: 1,
+            columns: func.values[x].width,
+            merge: None,
+            norm: norm.map(|n| n.eps),
+            segments: kinds,
+            epilogue,
+            asks: self.asks,
+        };
+        let whole = self.step(site, &self.tiled(&kernel), &bound, split);
+        let Some(merge) = attended::merged(func, x, site.cache) else { return Ok(vec![whole]) };
+        let merging = Spec::Linear(LinearKernel { merge: Some(merge), ..kernel });
+        let one = self.step(site, &[(1, merging)], &bound, split);
+        let (several, by_itself) = (Passes::SeveralTokens, Passes::OneToken);
+        Ok(vec![Step { passes: several, ..whole }, Step { passes: by_itself, ..one }])
+    }
+
+    /// A product's kernels by falling tile.
+    fn tiled(&self, kernel: &LinearKernel) -> Vec<(u32, Spec)> {
+        let of = |&tokens| (tokens, Spec::Linear(LinearKernel { tokens, ..kernel.clone() }));
+        self.options.tiles.iter().map(of).collect()
     }
 
     /// A step whose kernels, by falling tile, are `specs`.

@@ -12,7 +12,7 @@ pub use error::{Origin, RunError};
 
 use crate::logits::{BLOCK, Logits};
 use crate::memory::Region;
-use crate::program::{Base, Operand, Program, Step};
+use crate::program::{Base, Operand, Passes, Program, Step};
 use crate::threads::{Pool, Worker};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -136,7 +136,8 @@ impl Session {
 
     /// Appends `tokens` and shows `visit` what each step computes from: its number in the body, and
     /// the vector in its first operand, for each token in turn. Where the body ends, it shows the
-    /// residual stream with the number of steps. No logits are computed.
+    /// residual stream with the number of steps. All tokens go the way of several, which leaves every
+    /// vector in memory. No logits are computed.
     pub fn feed_observed(
         &mut self,
         tokens: &[u32],
@@ -146,9 +147,9 @@ impl Session {
         let program = Arc::clone(&self.program);
         let (stream, width) = program.stream;
         for chunk in tokens.chunks(program.chunk as usize) {
-            let pass = Pass { tokens: chunk, position: self.position, first: 0, end: chunk.len() };
+            let pass = Pass { is_observed: true, ..Pass::of(chunk, self.position) };
             let steps = program.body.iter().enumerate();
-            for (number, step) in steps.filter(|(_, step)| step.passes.have(chunk.len())) {
+            for (number, step) in steps.filter(|(_, step)| step.passes != Passes::OneToken) {
                 if let Some((operand, elements)) = first_vector(&program, step) {
                     self.show(operand, elements, chunk.len(), &mut |x| visit(number, x));
                 }
@@ -161,13 +162,12 @@ impl Session {
     }
 
     /// Appends one token and returns the times of the steps of body and head that a token by itself
-    /// takes. Looking at the clock
-    /// takes some 50 ns a step.
+    /// takes. Looking at the clock takes some 50 ns a step.
     pub fn feed_timed(&mut self, token: u32) -> Result<Vec<StepTime>, RunError> {
         let tokens = [token];
         self.admit(&tokens)?;
         let program = Arc::clone(&self.program);
-        let pass = Pass { tokens: &tokens, position: self.position, first: 0, end: 1 };
+        let pass = Pass::of(&tokens, self.position);
         let mut times = self.walk_timed(&program.body, pass);
         times.extend(self.walk_timed(&program.head, pass));
         self.memory.constants.image.check_unchanged()?;
@@ -201,8 +201,7 @@ impl Session {
         let mut number = 0;
         let mut done = 0;
         for chunk in tokens.chunks(program.chunk as usize) {
-            let mut pass =
-                Pass { tokens: chunk, position: self.position, first: 0, end: chunk.len() };
+            let mut pass = Pass::of(chunk, self.position);
             self.walk_unchanged(&program.body, pass)?;
             let mut first = from.saturating_sub(done).min(chunk.len());
             while first < chunk.len() {

@@ -27,12 +27,19 @@ pub(super) struct Pass<'a> {
     /// First token of the chunk that this pass computes, and one past the last.
     pub(super) first: usize,
     pub(super) end: usize,
+    /// Whether one token takes the steps of several: what these give each other is whole vectors.
+    pub(super) is_observed: bool,
 }
 
-impl Pass<'_> {
-    /// Those of the steps that a pass of so many tokens takes.
+impl<'a> Pass<'a> {
+    /// A pass over a whole chunk.
+    pub(super) fn of(tokens: &'a [u32], position: u32) -> Self {
+        Pass { tokens, position, first: 0, end: tokens.len(), is_observed: false }
+    }
+
+    /// Those of the steps that the pass takes.
     pub(super) fn steps<'s>(&self, steps: &'s [Step]) -> impl Iterator<Item = &'s Step> {
-        let tokens = self.end - self.first;
+        let tokens = (self.end - self.first).max(if self.is_observed { 2 } else { 1 });
         steps.iter().filter(move |step| step.passes.have(tokens))
     }
 }

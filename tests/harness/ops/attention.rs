@@ -2,16 +2,19 @@
 
 use deepthin::verify::guard::POISON;
 use deepthin_compiler::fir::HeadShape;
-use deepthin_compiler::format::KvFormat;
+use deepthin_compiler::fir::Role as Tensor;
+use deepthin_compiler::format::{Format, KvFormat};
 use deepthin_compiler::lower::{
-    AttentionKernel, CHUNK, CacheLayout, Lowered, MergeKernel, Role, lower_attention,
-    lower_attention_chunks, lower_merge,
+    AttentionKernel, CHUNK, CacheLayout, LinearKernel, Lowered, Merge, Role, lower_attention,
+    lower_attention_chunks, lower_linear,
 };
 use deepthin_compiler::numerics;
 use deepthin_compiler::numerics::kv::{KEY_PAIRS, Stored, VALUE_CHANNELS};
+use deepthin_compiler::pack::Rows;
+use deepthin_compiler::pack::layout::PANEL;
 use half::{bf16, f16};
 
-use super::{After, assert_defined, count, everywhere, vectors};
+use super::{After, Matrix, assert_defined, count, everywhere, linear, panels, vectors};
 
 /// Attention of one token over a cache.
 #[derive(Debug, Clone)]
@@ -49,19 +52,40 @@ impl Attention {
     /// The output heads side by side: as one thread computes them, and as threads do that share the
     /// chunks.
     pub fn run(&self) -> Vec<f32> {
-        let HeadShape { heads, kv_heads, head_dim } = self.shape;
-        let output = self.checked(&self.kernel(lower_attention, kv_heads));
-        let chunks = self.layout().chunks();
-        let by_chunk = self.kernel(lower_attention_chunks, kv_heads * chunks);
-        let partials = by_chunk.bytes(|role, _| *role == Role::Partials);
-        let merged = everywhere(
-            |lanes| lower_merge("merge", &MergeKernel { lanes, heads, head_dim, chunks }),
-            |role| (role == Role::Partials).then(|| partials.to_vec()),
-            heads,
+        let kv_heads = self.shape.kv_heads;
+        let output = self.checked(self.kernel(lower_attention, kv_heads).output());
+        let by_chunk = self.kernel(lower_attention_chunks, kv_heads * self.layout().chunks());
+        self.merge(by_chunk.bytes(|role, _| *role == Role::Partials));
+        output
+    }
+
+    /// Merges what the chunks gave, which is checked: what a product's kernel multiplies. Its one
+    /// panel adds up the elements by their numbers modulo 32, so that all of them decide the results
+    /// that engines have to agree on.
+    fn merge(&self, partials: &[u8]) {
+        let HeadShape { heads, head_dim, .. } = self.shape;
+        let columns = self.query.len();
+        let row = |row: usize| {
+            let is_own = |k: usize| k % PANEL as usize == row;
+            (0..columns).map(|k| f32::from(is_own(k))).collect()
+        };
+        let sums: Vec<Vec<f32>> = (0..PANEL as usize).map(row).collect();
+        let sums = Matrix::new(Format::F32, &sums);
+        let rows = Rows::Plain { role: Tensor::AttentionOutput, rows: PANEL };
+        let packed = panels(columns, &[rows], &[(Tensor::AttentionOutput, &sums)]);
+        let sizes = Merge { heads, head_dim, chunks: self.layout().chunks() };
+        let kernel = LinearKernel { merge: Some(sizes), ..linear(columns, 1, Format::F32, 1) };
+        let after = everywhere(
+            |lanes| lower_linear("merge", &LinearKernel { lanes, ..kernel.clone() }),
+            |role| match role {
+                Role::Partials => Some(partials.to_vec()),
+                Role::Weights(_) => Some(packed.clone()),
+                _ => None,
+            },
+            1,
             &[self.chunks().into()],
         );
-        self.checked(&merged);
-        output
+        self.checked(after.floats(|_, name| name == "merged"));
     }
 
     /// One of the kernels that read the cache.
@@ -89,8 +113,7 @@ impl Attention {
     }
 
     /// The output, which is what the definition says.
-    fn checked(&self, after: &After) -> Vec<f32> {
-        let mut output = after.output();
+    fn checked(&self, mut output: Vec<f32>) -> Vec<f32> {
         output.truncate(self.query.len());
         assert_defined(&output, &self.defined());
         output

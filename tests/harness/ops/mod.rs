@@ -236,6 +236,7 @@ fn linear(columns: usize, tokens: usize, format: Format, panels: u32) -> LinearK
         lanes: 4,
         tokens: count(tokens),
         columns: count(columns),
+        merge: None,
         norm: None,
         segments: vec![Segment { format, activations: Activations::F32, panels }],
         epilogue: EpilogueKernel::Logits { vocab: panels * PANEL },

@@ -24,10 +24,10 @@ fn kernels_and_bytes_are_those_of_the_plan() {
         assert_eq!(found["threads"].to_string(), threads);
         assert_eq!(found["barrier_ns"].is_null(), threads == "1", "one thread waits for nobody");
         let kernels = found["kernels"].as_array().unwrap();
-        // An embedding, six steps for each application, the head.
+        // An embedding, five steps for each application, the head.
         let info = json(&["info", &small]);
         let steps: u64 = kernels.iter().map(|kernel| kernel["steps"].as_u64().unwrap()).sum();
-        assert_eq!(steps, 2 + 6 * info["layers"]["applications"].as_u64().unwrap());
+        assert_eq!(steps, 2 + 5 * info["layers"]["applications"].as_u64().unwrap());
         let known = info["kernels"].as_array().unwrap();
         for kernel in kernels {
             assert!(known.iter().any(|of| of["name"] == kernel["kernel"]), "{kernel}");

@@ -100,7 +100,7 @@ fn ls_125m_stores_thirty_blocks_and_applies_sixty() {
     deepthin_compiler::fir::fuse(&mut graph);
     let plan = plan(&graph, &PlanOptions::new(4, context)).unwrap();
     assert_eq!(plan.application_ends.len(), 60);
-    assert_eq!(plan.steps_of_one_token().count(), 1 + 60 * 6 + 1);
+    assert_eq!(plan.steps_of_one_token().count(), 1 + 60 * 5 + 1);
     assert_eq!(plan.head.len(), 1);
 
     // All of its matrices fill whole panels, so that packed groups are as long as those of files.

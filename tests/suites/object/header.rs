@@ -361,15 +361,13 @@ fn the_opening_tells_the_layouts_that_occur() {
             layer 0:
                 norm_linear_rope_append_q4_1_by_q8_q8_0_by_q8_960x576_t1
                 attention_chunks_9q3kv_64
-                attention_merge_9q_64
-                linear_residual_q4_1_by_q8_576x576_t1
+                merge_linear_residual_q4_1_by_q8_576x576_t1
                 norm_linear_glu_q4_1_by_q8_3072x576_t1
                 linear_residual_q4_1_by_q8_576x1536_t1
             each of the layers 1 to 29:
                 norm_linear_rope_append_q4_1_by_q8_960x576_t1
                 attention_chunks_9q3kv_64
-                attention_merge_9q_64
-                linear_residual_q4_1_by_q8_576x576_t1
+                merge_linear_residual_q4_1_by_q8_576x576_t1
                 norm_linear_glu_q4_1_by_q8_3072x576_t1
                 linear_residual_q4_1_by_q8_576x1536_t1
             norm_linear_logits_q8_0_by_q8_96x576_t1

@@ -83,15 +83,12 @@ fn walk(graph: &Graph, plan: &Plan, tokens: u32) -> Result<(), String> {
             writers[param.0 as usize] = judge.stream;
         }
         for op in &func.ops {
-            for _ in 0..judge.steps_of(op) {
-                let (number, step) = steps.next().ok_or("there are fewer steps than ops")?;
-                let is_head = func.name == "head";
-                let site = Site { number, step, func, op, block, application, is_head };
-                let wrong =
-                    |error| format!("step {number} ({} of {}): {error}", op.name(), func.name);
-                judge.step(&site, &mut writers).map_err(wrong)?;
-                end = number + 1;
-            }
+            let (number, step) = steps.next().ok_or("there are fewer steps than ops")?;
+            let is_head = func.name == "head";
+            let site = Site { number, step, func, op, block, application, is_head };
+            let wrong = |error| format!("step {number} ({} of {}): {error}", op.name(), func.name);
+            judge.step(&site, &mut writers).map_err(wrong)?;
+            end = number + 1;
         }
         judge.stream = writers[func.result.0 as usize];
         if block.is_some() && plan.application_ends.get(application) != Some(&end) {
@@ -127,11 +124,6 @@ fn image(plan: &Plan) -> Result<(), String> {
 }
 
 impl Judge<'_> {
-    /// How many steps stand for an op. Attention of one token is by chunks, and merged.
-    fn steps_of(&self, op: &Op) -> usize {
-        if self.tokens == 1 && matches!(op, Op::Attention { .. }) { 2 } else { 1 }
-    }
-
     fn step(&mut self, site: &Site<'_>, writers: &mut [Option<usize>]) -> Result<(), String> {
         let Some(last) = site.step.variants.last() else { return Err("no variants".to_owned()) };
         let PlannedKernel { spec, lowered, .. } = &self.plan.kernels[last.kernel];
@@ -236,10 +228,10 @@ impl Judge<'_> {
                 let fits = operand.base == Base::Image && is_inside;
                 fits.then_some(()).ok_or_else(|| "asks for what is no line of weights".to_owned())
             }
-            // Written by the step before; a token by itself has them once.
-            (Role::Partials, Op::Attention { .. }) if matches!(spec, Spec::AttentionMerge(_)) => {
-                let before = site.number.checked_sub(1);
-                self.value(operand, bytes / 4, before).map_err(|e| format!("{role:?} {e}"))
+            // Written by the attention whose value the product takes; a token by itself has them once.
+            (Role::Partials, Op::Linear { x, .. }) => {
+                let attention = writers[x.0 as usize];
+                self.value(operand, bytes / 4, attention).map_err(|e| format!("{role:?} {e}"))
             }
             (Role::Partials, Op::Attention { .. }) if matches!(spec, Spec::AttentionChunks(_)) => {
                 Ok(())

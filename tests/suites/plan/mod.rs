@@ -42,9 +42,9 @@ fn the_plan_of_the_tiny_model() {
             k2 = norm_linear_rope_append_q4g32_256x32_t1
             k3 = attention_4q2kv_8
             k4 = attention_chunks_4q2kv_8
-            k5 = attention_merge_4q_8
-            k6 = linear_residual_q4g32_32x32_t4
-            k7 = linear_residual_q4g32_32x32_t1
+            k5 = linear_residual_q4g32_32x32_t4
+            k6 = linear_residual_q4g32_32x32_t1
+            k7 = merge_linear_residual_q4g32_32x32_t1
             k8 = norm_linear_glu_q4g32_128x32_t4
             k9 = norm_linear_glu_q4g32_128x32_t1
             k10 = linear_residual_q4g32_32x64_t4
@@ -73,16 +73,16 @@ fn the_plan_of_the_tiny_model() {
                1: k1x4 k2x1 units 8 arena+0+128t image+3264 image+7872 scratch+0 scratch+512 arena+8192+128t scratch+768 tables+0+32p kv+0 kv+8192
                2: k3x1 token-units 2 of several tokens arena+8192+128t kv+0 kv+8192 arena+16384+128t scratch+0 scratch+256 scratch+320 scratch+384
                3: k4x1 units 2 each 64 positions of one token arena+8192+128t kv+0 kv+8192 arena+24576 scratch+0
-               4: k5x1 units 4 of one token arena+24576 arena+16384+128t scratch+0 scratch+64
-               5: k6x4 k7x1 units 1 arena+16384+128t image+8000 scratch+0 arena+0+128t scratch+256
+               4: k5x4 k6x1 units 1 of several tokens arena+16384+128t image+8000 scratch+0 arena+0+128t scratch+256
+               5: k7x1 units 1 of one token arena+24576 scratch+0 scratch+128 scratch+192 image+8000 scratch+256 arena+0+128t scratch+512
                6: k8x4 k9x1 units 4 arena+0+128t image+8576 image+10880 scratch+0 scratch+512 arena+8192+256t scratch+768
                7: k10x4 k11x1 units 1 arena+8192+256t image+11008 scratch+0 arena+0+128t scratch+256
             // end of layer 0
                8: k1x4 k2x1 units 8 arena+0+128t image+3264 image+7872 scratch+0 scratch+512 arena+8192+128t scratch+768 tables+0+32p kv+16384 kv+24576
                9: k3x1 token-units 2 of several tokens arena+8192+128t kv+16384 kv+24576 arena+16384+128t scratch+0 scratch+256 scratch+320 scratch+384
               10: k4x1 units 2 each 64 positions of one token arena+8192+128t kv+16384 kv+24576 arena+24576 scratch+0
-              11: k5x1 units 4 of one token arena+24576 arena+16384+128t scratch+0 scratch+64
-              12: k6x4 k7x1 units 1 arena+16384+128t image+8000 scratch+0 arena+0+128t scratch+256
+              11: k5x4 k6x1 units 1 of several tokens arena+16384+128t image+8000 scratch+0 arena+0+128t scratch+256
+              12: k7x1 units 1 of one token arena+24576 scratch+0 scratch+128 scratch+192 image+8000 scratch+256 arena+0+128t scratch+512
               13: k8x4 k9x1 units 4 arena+0+128t image+8576 image+10880 scratch+0 scratch+512 arena+8192+256t scratch+768
               14: k10x4 k11x1 units 1 arena+8192+256t image+11008 scratch+0 arena+0+128t scratch+256
             // end of layer 1
@@ -164,11 +164,11 @@ fn the_judge_notices_misplaced_values() {
     let graph = fused(&graphs::tiny());
     let good = plan(&graph, &options(70)).unwrap();
     assert_eq!(judge::judge(&graph, &good), Ok(()));
-    // embed; then of the first application: qkv, attention of several tokens, that of one by chunks
-    // and its merge, output, gate and up, down.
-    let attention =
-        [(2, 0), (2, 1), (2, 2), (2, 3), (3, 0), (3, 1), (3, 2), (3, 3), (4, 0), (4, 1)];
-    for (step, operand) in [(0, 1), (1, 0), (5, 0), (6, 0), (7, 0)].into_iter().chain(attention) {
+    // embed; then of the first application: qkv, attention of several tokens, that of one by chunks,
+    // output of several tokens, that of one, gate and up, down.
+    let attention = [(2, 0), (2, 1), (2, 2), (2, 3), (3, 0), (3, 1), (3, 2), (3, 3)];
+    let others = [(0, 1), (1, 0), (4, 0), (5, 0), (6, 0), (7, 0)];
+    for (step, operand) in others.into_iter().chain(attention) {
         let mut bad = good.clone();
         bad.body[step].operands[operand].offset += 64;
         assert!(judge::judge(&graph, &bad).is_err(), "step {step}, operand {operand}");
@@ -196,8 +196,8 @@ fn kernels_are_distinct() {
         assert!(again.is_none(), "{} is there twice", kernel.name);
     }
     // Of each product one kernel a tile: qkv in two formats, down in two; the blocks of a kind
-    // share them. Attention has three.
-    assert_eq!(kernels.len(), 1 + 3 + 2 * (2 + 1 + 1 + 2 + 1));
+    // share them. Attention has two, and the output of one token one of its own.
+    assert_eq!(kernels.len(), 1 + 2 + 1 + 2 * (2 + 1 + 1 + 2 + 1));
 }
 
 /// Models that differ in an epsilon alone need kernels of their own.
@@ -269,6 +269,72 @@ fn a_result_beside_the_stream_is_refused() {
     block.result = block.ops[1].outputs()[0];
     expect!["function `block0`: the result does not lie in the residual stream"]
         .assert_eq(&refused(&graph, &options(70)));
+}
+
+/// A graph whose block gives `result`, with these ops behind its attention `v2`.
+fn attending(reads: &str, result: &str) -> Graph {
+    let text = "graph attending\n
+        func embed() {
+          w0 = token_embedding f32[8, 32]
+          v0[32] = embed w0
+          return v0
+        }
+        func block0(v0[32]) {
+          w0 = query f32[32, 32]
+          w1 = key f32[32, 32]
+          w2 = value f32[32, 32]
+          w3 = attention_output f32[32, 32]
+          w4 = ffn_gate f32[32, 32]
+          w5 = ffn_up f32[32, 32]
+          w6 = ffn_norm f32[1, 32]
+          v1[32] = linear w0 w1 w2 v0 rope(head_dim 8, theta 100.0) append(heads 4, kv_heads 4, head_dim 8, kv f32)
+          v2[32] = attention v1 (heads 4, kv_heads 4, head_dim 8, kv f32)
+          READS
+          return RESULT
+        }
+        func head(v0[32]) {
+          w0 = token_embedding f32[8, 32]
+          v1[8] = linear w0 v0
+          return v1
+        }
+        schedule {
+          block0(0)
+        }\n";
+    parse(&text.replace("READS", reads).replace("RESULT", result))
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Each product that reads what attention gives merges it, with a norm behind that if it has one.
+#[test]
+fn several_products_may_read_what_attention_gives() {
+    let graph = attending(
+        "v3[32] = linear w4 w5 v2 norm(w6, eps 1e-5) glu\nv4[32] = linear w3 v2 residual v0\n\
+         v5[32] = linear w4 v3 residual v4",
+        "v5",
+    );
+    assert_eq!(verify_fused(&graph), Ok(()));
+    let plan = plan(&graph, &options(70)).unwrap();
+    assert_eq!(judge::judge(&graph, &plan), Ok(()));
+    let merging = plan.kernels.iter().filter(|kernel| kernel.name.contains("merge_"));
+    let merging: Vec<&str> = merging.map(|kernel| kernel.name.as_str()).collect();
+    expect![[r#"
+        [
+            "merge_norm_linear_glu_f32_64x32_t1",
+            "merge_linear_residual_f32_32x32_t1",
+        ]
+    "#]]
+    .assert_debug_eq(&merging);
+}
+
+#[test]
+fn attention_that_something_else_than_a_product_reads_is_refused() {
+    let summed =
+        attending("v3[32] = linear w3 v0 residual v2\nv4[32] = linear w3 v3 residual v0", "v4");
+    expect!["function `block0`: `v2` of attention is not only the `x` of linear ops before the next attention, which merge its chunks"]
+        .assert_eq(&refused(&summed, &options(70)));
+    let attended_again = "v3[32] = attention v1 (heads 4, kv_heads 4, head_dim 8, kv f32)\n\
+                          v4[32] = linear w3 v2 residual v0\nv5[32] = linear w3 v3 residual v4";
+    expect!["function `block0`: `v2` of attention is not only the `x` of linear ops before the next attention, which merge its chunks"].assert_eq(&refused(&attending(attended_again, "v5"), &options(70)));
 }
 
 #[test]

@@ -40,7 +40,7 @@ proptest! {
 const QKV: usize = 1;
 const ATTENTION: usize = 2;
 const CHUNKS: usize = 3;
-const OUTPUT: usize = 5;
+const OUTPUT: usize = 4;
 
 /// The operand of a step in a region; `nth` counts those in it.
 fn operand(program: &mut Program, step: usize, base: Base, nth: usize) -> &mut Operand {

@@ -117,8 +117,10 @@ fn every_format_is_met_in_every_kind_of_kernel() {
                 Spec::Embed(embed) => see_format(&mut seen, "embed", embed.format),
                 Spec::Attention(attention) => seen.see(format!("attention {}", attention.kv)),
                 Spec::AttentionChunks(chunks) => seen.see(format!("chunks {}", chunks.kv)),
-                Spec::AttentionMerge(_) => seen.see("merge"),
                 Spec::Linear(linear) => {
+                    if linear.merge.is_some() {
+                        seen.see("merge");
+                    }
                     if let Some((_, cache)) = linear.epilogue.appends() {
                         seen.see(format!("append {}", cache.kv));
                         let groups = [cache.key_groups(), cache.value_groups()];

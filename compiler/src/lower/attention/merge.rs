@@ -1,20 +1,22 @@
 //! The merge of a token's chunks, which threads went through apart: in ascending order, by the
 //! formula that a thread merges its chunks with as they come.
 //!
+//! It begins the kernel of the product that reads the heads. As with the norm, every thread does it
+//! for itself: the heads of a thin model are less work than a barrier.
+//!
 //! Running maxima, and with them the factors of each merge, have lanes = heads; the sums of values
 //! have lanes = channels.
 
 use super::keep::State;
 use super::partials::Partials;
-use super::{Lowered, Parts, Role, chunks, most_sums, vector_bytes};
+use super::{Parts, chunks, most_sums, vector_bytes};
 use crate::lower::exp::exp;
+use crate::lower::norm::Rows;
 use crate::vir::{Affine, BinaryOp, Bound, BufferId, Builder, Elem, IndexId, ValueId};
 
-/// Sizes of a kernel that merges chunks.
+/// Sizes of what a token's chunks gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MergeKernel {
-    /// Lanes.
-    pub lanes: u32,
+pub struct Merge {
     /// Query heads.
     pub heads: u32,
     /// Elements of a head.
@@ -23,10 +25,13 @@ pub struct MergeKernel {
     pub chunks: u32,
 }
 
-struct Merge {
+/// A merge with its memory.
+pub(in crate::lower) struct Merging {
     partials: Partials,
+    heads: u32,
     head_dim: u32,
-    out: BufferId,
+    /// The heads side by side.
+    out: Rows,
     /// For each chunk, what the sums so far are multiplied with, then what the chunk's own: a vector
     /// of heads each.
     factors: BufferId,
@@ -43,52 +48,45 @@ struct Heads<'a> {
     count: u32,
 }
 
-/// Lowers the merge of a token's chunks. Units are query heads.
-pub fn lower_merge(name: &str, kernel: &MergeKernel) -> Lowered {
-    let MergeKernel { lanes, heads, head_dim, chunks: most } = *kernel;
-    let mut parts = Parts::new(name, lanes);
-    let share = parts.range("heads", heads);
-    let vector = lanes * 4;
-    let merge = Merge {
-        partials: Partials::new(&mut parts, heads, head_dim, most),
-        head_dim,
-        out: parts.buffer("out", Role::Output, vector_bytes(heads * head_dim)),
-        factors: parts.scratch("factors", most * 2 * vector),
-        totals: parts.scratch("totals", vector),
-        chunks: chunks(&mut parts, most),
-    };
-    let whole = heads / lanes;
-    if whole > 0 {
-        parts.b.repeat(whole, |b, number| {
-            let first = Affine::index(number, lanes.into());
-            merge.vector(b, share, &Heads { first: &first, count: lanes });
-        });
+impl Merging {
+    /// The parameters of a kernel that merges.
+    pub(in crate::lower) fn new(parts: &mut Parts, sizes: &Merge) -> Self {
+        let Merge { heads, head_dim, chunks: most } = *sizes;
+        let vector = parts.b.lanes() * 4;
+        let width = heads * head_dim;
+        let stride = vector_bytes(width);
+        Merging {
+            partials: Partials::new(parts, heads, head_dim, most),
+            heads,
+            head_dim,
+            out: Rows { buffer: parts.scratch("merged", stride), width, stride },
+            factors: parts.scratch("factors", most * 2 * vector),
+            totals: parts.scratch("totals", vector),
+            chunks: chunks(parts, most),
+        }
     }
-    if heads > whole * lanes {
-        let first = Affine::constant((whole * lanes).into());
-        merge.vector(&mut parts.b, share, &Heads { first: &first, count: heads - whole * lanes });
-    }
-    parts.finish()
-}
 
-impl Merge {
-    /// The share's heads of a vector, if there are any.
-    fn vector(&self, b: &mut Builder, (begin, end): (IndexId, IndexId), heads: &Heads<'_>) {
-        let inside = |scalar, before: u32, hi| {
-            let minus = heads.first.clone().offset(before.into());
-            Bound::Clamp { scalar, minus, lo: 0, hi }
-        };
-        // Once where the share begins before the vector's end, and ends behind its begin.
-        let is_behind = inside(begin, heads.count - 1, 1);
-        b.for_range(is_behind, inside(end, 0, 1), [], |b, _, []| {
-            self.factors(b, heads);
-            let (from, to) = (inside(begin, 0, heads.count), inside(end, 0, heads.count));
-            b.for_range(from, to, [], |b, lane, []| {
-                self.head(b, heads, lane);
-                []
+    /// Merges all heads; the vector of them.
+    pub(in crate::lower) fn emit(&self, b: &mut Builder) -> Rows {
+        let lanes = b.lanes();
+        let whole = self.heads / lanes;
+        if whole > 0 {
+            b.repeat(whole, |b, number| {
+                let first = Affine::index(number, lanes.into());
+                self.vector(b, &Heads { first: &first, count: lanes });
             });
-            []
-        });
+        }
+        if self.heads > whole * lanes {
+            let first = Affine::constant((whole * lanes).into());
+            self.vector(b, &Heads { first: &first, count: self.heads - whole * lanes });
+        }
+        self.out
+    }
+
+    /// The heads of a vector.
+    fn vector(&self, b: &mut Builder, heads: &Heads<'_>) {
+        self.factors(b, heads);
+        b.repeat(heads.count, |b, lane| self.head(b, heads, lane));
     }
 
     /// A loop over all chunks, ascending.
@@ -145,7 +143,7 @@ impl Merge {
             for (sum, start) in sums.into_iter().zip(starts) {
                 let mean = b.fdiv(sum, total);
                 let at = head.times(i64::from(head_dim) * 4).offset(i64::from(*start) * 4);
-                b.store_part(mean, Elem::F32, self.out, at, lanes.min(head_dim - start));
+                b.store_part(mean, Elem::F32, self.out.buffer, at, lanes.min(head_dim - start));
             }
         }
     }

@@ -11,8 +11,8 @@
 //!
 //! There are two ways through the chunks, with the same bits for a result. Of many tokens each
 //! thread takes some, and merges each chunk as it comes ([`running`]). A token that is by itself is
-//! shared by the threads chunk by chunk: each leaves what it found of its chunks ([`partials`]), and a
-//! second kernel merges them ([`merge`]).
+//! shared by the threads chunk by chunk: each leaves what it found of its chunks ([`partials`]), and the
+//! product behind it begins by merging them ([`merge`]).
 
 mod blocks;
 mod keep;
@@ -24,7 +24,8 @@ mod softmax;
 mod stage;
 mod values;
 
-pub use merge::{MergeKernel, lower_merge};
+pub use merge::Merge;
+pub(super) use merge::Merging;
 
 use super::cache::CacheLayout;
 use super::{CHUNK, Lowered, Parts, Role, vector_bytes};

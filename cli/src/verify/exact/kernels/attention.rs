@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use deepthin_compiler::fir::HeadShape;
-use deepthin_compiler::lower::{AttentionKernel, CHUNK, MergeKernel, Role, vector_bytes};
+use deepthin_compiler::lower::{AttentionKernel, CHUNK, Merge, Role};
 
 use super::super::{bounds, formulas};
 use super::Call;
+use crate::verify::partials::Records;
 
 /// Beyond this a bound is none any more: it is of first order in the errors.
 const MOST_RELATIVE: f64 = 0.1;
@@ -45,22 +46,16 @@ struct Partial {
 /// The partial results of a token's chunks.
 struct Partials {
     words: Vec<f64>,
-    heads: usize,
-    head_dim: usize,
+    records: Records,
 }
 
 impl Partials {
-    fn new(words: Vec<f64>, heads: u32, head_dim: u32) -> Self {
-        Partials { words, heads: heads as usize, head_dim: head_dim as usize }
-    }
-
     fn of(&self, chunk: usize, head: usize) -> Partial {
-        let row = self.heads.next_multiple_of(16);
-        let vector = vector_bytes(u32::try_from(self.head_dim).unwrap_or(0)) as usize / 4;
-        let record = chunk * (2 * row + self.heads * vector);
+        let records = self.records;
+        let record = chunk * records.words();
         let word = |at: usize| self.words.get(record + at).copied().unwrap_or(f64::NAN);
-        let sums = (0..self.head_dim).map(|d| word(2 * row + head * vector + d)).collect();
-        Partial { max: word(head), total: word(row + head), sums }
+        let sums = (0..records.head_dim).map(|d| word(records.sum(head, d))).collect();
+        Partial { max: word(records.maximum(head)), total: word(records.total(head)), sums }
     }
 }
 
@@ -86,7 +81,8 @@ impl Call<'_> {
     /// What each chunk and KV head of the share gives.
     pub(super) fn attention_chunks(&mut self, kernel: &AttentionKernel) {
         let HeadShape { heads, kv_heads, head_dim } = kernel.shape;
-        let partials = Partials::new(self.after(Role::Partials), heads, head_dim);
+        let records = Records { heads: heads as usize, head_dim: head_dim as usize };
+        let partials = Partials { words: self.after(Role::Partials), records };
         let end = self.place.position as usize + 1;
         for unit in self.share.0..self.share.1 {
             let (chunk, kv) = (unit / kv_heads as usize, unit % kv_heads as usize);
@@ -112,11 +108,11 @@ impl Call<'_> {
         }
     }
 
-    /// The merge of all chunks for each head of the share.
-    pub(super) fn attention_merge(&mut self, kernel: &MergeKernel) {
-        let partials = Partials::new(self.before(Role::Partials), kernel.heads, kernel.head_dim);
-        let (head_dim, out) = (kernel.head_dim as usize, self.after(Role::Output));
-        for head in self.share.0..self.share.1 {
+    /// The heads that a product has merged of all chunks.
+    pub(super) fn merge(&mut self, sizes: &Merge, merged: &[f64]) {
+        let partials = Partials { words: self.before(Role::Partials), records: Records::of(sizes) };
+        let head_dim = sizes.head_dim as usize;
+        for head in 0..sizes.heads as usize {
             let chunks = 0..=(self.place.position / CHUNK) as usize;
             let chunks: Vec<_> = chunks.map(|chunk| partials.of(chunk, head)).collect();
             let maxima: Vec<f64> = chunks.iter().map(|chunk| chunk.max).collect();
@@ -139,7 +135,7 @@ impl Call<'_> {
                 let exact = value / total;
                 let bound = (error + exact.abs() * total_error) / total.abs() * 1.25 + 1e-36;
                 let element = head * head_dim + d;
-                let found = out.get(element).copied().unwrap_or(f64::NAN);
+                let found = merged.get(element).copied().unwrap_or(f64::NAN);
                 self.see("merge", element, found, exact, bound);
             }
         }

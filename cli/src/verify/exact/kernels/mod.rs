@@ -56,7 +56,6 @@ pub fn distance(
             Spec::Linear(kernel) => call.linear(kernel),
             Spec::Attention(kernel) => call.attention(kernel),
             Spec::AttentionChunks(kernel) => call.attention_chunks(kernel),
-            Spec::AttentionMerge(kernel) => call.attention_merge(kernel),
         }
     }
     call.worst
@@ -132,7 +131,14 @@ impl<'c> Call<'c> {
     fn linear(&mut self, kernel: &LinearKernel) {
         let columns = kernel.columns as usize;
         let stride = vector_bytes(kernel.columns) as usize / 4;
-        let x = self.before(Role::Input);
+        let x = match &kernel.merge {
+            Some(sizes) => {
+                let merged = self.scratch("merged");
+                self.merge(sizes, &merged);
+                merged
+            }
+            None => self.before(Role::Input),
+        };
         let x = match kernel.norm {
             Some(eps) => {
                 let gain = self.before(Role::Gain);
