@@ -8,7 +8,7 @@ use super::cache::CacheLayout;
 use super::linear::LinearKernel;
 use super::{Parts, Role};
 use crate::pack::layout::LINE;
-use crate::vir::{Affine, BufferId, IndexId, Locality};
+use crate::vir::{Affine, BufferId, Builder, IndexId, Locality};
 
 /// What a linear kernel asks for while it reads weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,9 @@ pub enum Asks {
     /// The lines of the matrix itself, [`OWN_DISTANCE`] bytes further on, past the caches that keep
     /// what is read again.
     Own,
-    /// Lines at the same places behind an operand of its own for each matrix, and those of the
-    /// chunk of the KV cache at hand, where it appends to one.
+    /// The lines of the matrix itself, [`FAR_DISTANCE`] bytes further on; every second line at the
+    /// same places behind an operand of its own for each matrix; and those of the chunk of the KV
+    /// cache at hand, where it appends to one. All of them into the level 2 cache.
     Operand,
 }
 
@@ -27,13 +28,30 @@ pub enum Asks {
 /// a token of SmolLM2 in Q8_0 took least.
 pub const OWN_DISTANCE: u32 = 3 * LINE;
 
-/// Lines that are asked for while weights are read: one with each of theirs.
+/// Bytes from a line that is read to the one of the same matrix that is asked for beside those of an
+/// operand.
+pub const FAR_DISTANCE: u32 = 128 * LINE;
+
+/// Lines that are asked for while weights are read.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
     pub(super) buffer: BufferId,
     /// Bytes from its start to what is asked for with the first line of the weights.
-    pub(super) start: u32,
-    pub(super) locality: Locality,
+    start: u32,
+    /// One is asked for with each of so many lines that are named one by one; with each of those that
+    /// a loop goes through.
+    every: u32,
+    locality: Locality,
+}
+
+impl Ahead {
+    /// Asks for what belongs to the line of weights at `at`, if something does.
+    pub(super) fn ask(self, b: &mut Builder, at: &Affine) {
+        let line = at.base / i64::from(LINE);
+        if line % i64::from(self.every) == 0 {
+            b.prefetch(self.locality, self.buffer, at.clone().offset(self.start.into()));
+        }
+    }
 }
 
 /// Lines that the kernel behind this one reads: a run of them for each panel of weights.
@@ -57,19 +75,21 @@ pub(super) fn asked(
     parts: &mut Parts,
     kernel: &LinearKernel,
     weights: &[BufferId],
-) -> Vec<Option<Ahead>> {
-    let own = |&buffer| Ahead { buffer, start: OWN_DISTANCE, locality: Locality::NonTemporal };
-    let mut operand = |i| Ahead {
-        buffer: parts.buffer(&format!("ahead{i}"), Role::Ahead(i), LINE),
-        start: 0,
-        locality: Locality::L2,
-    };
-    let all: Vec<Option<Ahead>> = match kernel.asks {
-        Asks::Nothing => vec![None; weights.len()],
-        Asks::Own => weights.iter().map(own).map(Some).collect(),
-        Asks::Operand => (0..weights.len()).map(&mut operand).map(Some).collect(),
-    };
-    all.into_iter().map(|ahead| ahead.filter(|_| kernel.tokens == 1)).collect()
+) -> Vec<Vec<Ahead>> {
+    let all = weights.iter().enumerate().map(|(i, &buffer)| match kernel.asks {
+        Asks::Nothing => Vec::new(),
+        Asks::Own => {
+            let locality = Locality::NonTemporal;
+            vec![Ahead { buffer, start: OWN_DISTANCE, every: 1, locality }]
+        }
+        Asks::Operand => {
+            let own = Ahead { buffer, start: FAR_DISTANCE, every: 1, locality: Locality::L2 };
+            let buffer = parts.buffer(&format!("ahead{i}"), Role::Ahead(i), LINE);
+            vec![own, Ahead { buffer, start: 0, every: 2, locality: Locality::L2 }]
+        }
+    });
+    let all: Vec<Vec<Ahead>> = all.collect();
+    if kernel.tokens == 1 { all } else { vec![Vec::new(); weights.len()] }
 }
 
 /// The keys and values of a chunk, which attention reads next, spread over all `panels` of a kernel:

@@ -8,7 +8,7 @@
 //! Such sums are as exact: 16 * 15 is no more than the codes of 8 bits that a piece has room for.
 
 use super::codes::{self, Count, widened};
-use super::product::{Group, Product, RICH_IN_REGISTERS};
+use super::product::{Group, Product, RICH_IN_REGISTERS, SHORT_OF_REGISTERS};
 use super::quantize::{Param, QuantizedRows};
 use crate::format::{Bits, Codes, Scale};
 use crate::pack::layout::{BLOCK_COLUMNS, TILE};
@@ -81,10 +81,18 @@ impl Integer<'_> {
         let blocks = self.x.piece / BLOCK_COLUMNS;
         let turns = self.turns(b);
         if blocks == 1 {
-            for vectors in turns {
-                let start = self.starts(b, piece, &vectors);
-                let dots = self.block(b, piece, Count::Of(0), &vectors, start);
-                self.scale(b, piece, &vectors, &dots, &mut sums);
+            // All codes before any scale, as they lie in memory: what fetches lines ahead by itself
+            // is misled by a line of scales between the tiles. Four lanes lack the registers.
+            let at_once = if b.lanes() < SHORT_OF_REGISTERS { 1 } else { turns.len() };
+            for turns in turns.chunks(at_once) {
+                let mut dots = Vec::with_capacity(turns.len());
+                for vectors in turns {
+                    let start = self.starts(b, piece, vectors);
+                    dots.push(self.block(b, piece, Count::Of(0), vectors, start));
+                }
+                for (vectors, dots) in turns.iter().zip(&dots) {
+                    self.scale(b, piece, vectors, dots, &mut sums);
+                }
             }
             return sums;
         }

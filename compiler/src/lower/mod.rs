@@ -25,7 +25,7 @@ pub use attention::{AttentionKernel, Merge, lower_attention, lower_attention_chu
 pub use cache::{CacheLayout, padded_context};
 pub use embed::{EmbedKernel, lower_embed};
 pub use exp::{exp, silu};
-pub use hints::{Asks, OWN_DISTANCE};
+pub use hints::{Asks, FAR_DISTANCE, OWN_DISTANCE};
 pub(crate) use linear::qkv_panels;
 pub use linear::{EpilogueKernel, LinearKernel, Segment, lower_linear};
 pub use maxima::maxima_bytes;

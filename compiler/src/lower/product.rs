@@ -28,7 +28,7 @@ pub(super) struct Product {
     /// Packed weights: `panels` panels.
     pub(super) weights: BufferId,
     /// What is asked for with each line of the weights.
-    pub(super) ahead: Option<Ahead>,
+    pub(super) ahead: Vec<Ahead>,
     /// What else is asked for: a part of it with each step, where weights are codes.
     pub(super) beside: Vec<Beside>,
     /// Layout of a panel.
@@ -185,12 +185,10 @@ impl Product {
         });
     }
 
-    /// Asks for the line ahead that belongs to the line of weights at `at`. To be called once for
+    /// Asks for the lines ahead that belong to the line of weights at `at`. To be called once for
     /// each line, where it is read: requests in bursts are dropped.
     pub(super) fn ask_ahead(&self, b: &mut Builder, at: &Affine) {
-        if let Some(Ahead { buffer, start, locality }) = self.ahead {
-            b.prefetch(locality, buffer, at.clone().offset(start.into()));
-        }
+        self.ahead.iter().for_each(|ahead| ahead.ask(b, at));
     }
 
     /// Asks for a step's part of what is asked for beside the weights.

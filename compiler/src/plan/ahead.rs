@@ -1,13 +1,14 @@
 //! Which lines kernels ask for ahead: the plan's part in giving the memory something to do.
 //!
-//! A kernel that computes one token can ask for a line with each line of weights that it reads.
+//! A kernel that computes one token can ask for lines with each line of weights that it reads.
 //!
-//! Models that repeat a block name it by an operand, [`Role::Ahead`]. Where a shared block is applied
-//! again, its weights come from the caches and the memory has nothing to do: then that is the same
-//! matrix of the next stored block, at the pace at which this one is read. When that block's turn
-//! comes, its weights are in the caches. Elsewhere it is the matrix itself, [`DISTANCE`] bytes
-//! further on. The kernel of q, k and v asks for the chunk at hand of its own KV slot too, which
-//! attention reads next and no cache has.
+//! In models that repeat a block it asks for its own, [`DISTANCE`] bytes further on, and with every
+//! second line for one behind an operand, [`Role::Ahead`]. Where a shared block is applied again, its
+//! weights come from the caches and the memory has nothing to do: then that is the same matrix of
+//! the next stored block, at half the pace at which this one is read. When that block's turn comes, a
+//! part of its weights is in the caches. Elsewhere it is what the kernel asks for anyway. The kernel
+//! of q, k and v asks for the chunk at hand of its own KV slot too, which attention reads next and no
+//! cache has.
 //!
 //! In other models whose weights are many times what caches keep, kernels ask for their own lines
 //! shortly before they read them, as lines that are read once: nothing is lost by not keeping them,
@@ -17,13 +18,13 @@
 
 use super::kernels::PlannedKernel;
 use crate::fir::{Application, Func, Graph, Weight};
-use crate::lower::{Asks, Role};
+use crate::lower::{Asks, FAR_DISTANCE, Role};
 use crate::pack::layout::LINE;
 use deepthin_runtime::program::{Operand, Step};
 use std::collections::BTreeMap;
 
 /// Bytes from a line to the one that is asked for while it is read.
-const DISTANCE: u64 = 8192;
+const DISTANCE: u64 = FAR_DISTANCE as u64;
 
 /// Bytes of weights from which on caches keep none worth mentioning from one token to the next: three
 /// times the 32 MB of level 3 that server cores share. Lines that leave at random are found again
