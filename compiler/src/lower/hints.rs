@@ -35,7 +35,7 @@ pub const FAR_DISTANCE: u32 = 128 * LINE;
 /// Lines that are asked for while weights are read.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
-    pub(super) buffer: BufferId,
+    buffer: BufferId,
     /// Bytes from its start to what is asked for with the first line of the weights.
     start: u32,
     /// One is asked for with each of so many lines that are named one by one; with each of those that

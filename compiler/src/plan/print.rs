@@ -1,7 +1,7 @@
 //! The plan as text, for `dump --stage plan`.
 
 use super::{Plan, Spec};
-use crate::lower::{Asks, LinearKernel, OWN_DISTANCE};
+use crate::lower::{Asks, FAR_DISTANCE, LinearKernel, OWN_DISTANCE};
 use crate::pack::Content;
 use deepthin_runtime::program::{Base, Operand, Passes, Split, Step};
 use std::fmt;
@@ -81,7 +81,10 @@ fn asked(spec: &Spec) -> String {
             format!(" asks for its own lines {OWN_DISTANCE} bytes ahead")
         }
         Spec::Linear(LinearKernel { tokens: 1, asks: Asks::Operand, .. }) => {
-            " asks for lines of the operands behind its matrices".to_owned()
+            format!(
+                " asks for its own lines {FAR_DISTANCE} bytes ahead, and for every second one of the \
+                 operands behind its matrices"
+            )
         }
         _ => String::new(),
     }

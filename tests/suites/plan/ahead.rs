@@ -100,6 +100,9 @@ fn models_that_no_cache_keeps_ask_for_their_own_lines() {
         assert_eq!(asked(&plan), [expected], "{vocab}, {sharing:?}");
         let said = plan.to_string().contains("asks for its own lines 192 bytes ahead");
         assert_eq!(said, expected == Asks::Own, "{plan}");
+        let said =
+            plan.to_string().contains("8192 bytes ahead, and for every second one of the op");
+        assert_eq!(said, expected == Asks::Operand, "{plan}");
         if expected == Asks::Own {
             let steps = plan.body.iter().chain(&plan.head);
             assert!(steps.map(|step| places(&plan, step)).all(|places| places.is_empty()));
