@@ -2,21 +2,21 @@
 //!
 //! Said here a second time, as those who read the numbers have to believe the layout.
 
-use deepthin_compiler::lower::{Merge, vector_bytes};
+use deepthin_compiler::lower::vector_bytes;
 
 /// The record of a chunk, in words of f32: greatest scores, sums of weights, sums of values.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Records {
     /// Query heads.
-    pub(super) heads: usize,
+    heads: usize,
     /// Elements of a head.
     pub(super) head_dim: usize,
 }
 
 impl Records {
-    /// The records that a kernel merges.
-    pub(super) fn of(sizes: &Merge) -> Self {
-        Records { heads: sizes.heads as usize, head_dim: sizes.head_dim as usize }
+    /// The records of so many query heads.
+    pub(super) fn new(heads: u32, head_dim: u32) -> Self {
+        Records { heads: heads as usize, head_dim: head_dim as usize }
     }
 
     /// From a row with a number for each head to the next.

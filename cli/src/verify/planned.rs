@@ -230,7 +230,7 @@ impl Planned<'_> {
         if let (true, Role::Partials, Spec::Linear(LinearKernel { merge: Some(sizes), .. })) =
             (contents.is_tame, role, self.spec)
         {
-            Records::of(sizes).make_possible(&mut floats);
+            Records::new(sizes.heads, sizes.head_dim).make_possible(&mut floats);
         }
         let mut floats = float_bytes(&floats);
         if role == Role::Input {

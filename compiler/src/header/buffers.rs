@@ -32,7 +32,7 @@ pub(super) fn usage(spec: &Spec, role: Role) -> &'static str {
 pub(super) fn contents(model: &Model, spec: &Spec, role: Role) -> String {
     match (role, spec) {
         (Role::Scratch(_), _) => "working memory".to_owned(),
-        (Role::Ahead(_), _) => "any address: as the matrix is read, lines from there on are\nbrought into the cache; some KiB into the matrix is good".to_owned(),
+        (Role::Ahead(_), _) => "any address: as the matrix is read, every second line from there on\nis brought into the cache; the matrix that is read next is good".to_owned(),
         (Role::Gain, Spec::Linear(kernel)) => format!("gain: vector of {}", kernel.columns),
         (Role::Weights(_), Spec::Embed(kernel)) => {
             matrix(kernel.format, kernel.width, kernel.vocab)

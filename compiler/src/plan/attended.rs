@@ -5,7 +5,7 @@
 //! attention. There is no vector of heads in memory; only a product's input can be merged from parts.
 
 use super::PlanError;
-use crate::fir::{Epilogue, Func, Op, ValueId};
+use crate::fir::{Func, Op, ValueId};
 use crate::lower::{CacheLayout, Merge};
 
 /// The heads that a product merges whose input is `x`; `None` where that is a vector in any pass.
@@ -22,28 +22,21 @@ pub(super) fn merged(func: &Func, x: ValueId, cache: Option<CacheLayout>) -> Opt
 /// Refuses functions where something else than a product reads what attention gives, or a product
 /// does behind the next attention.
 pub(super) fn check(func: &Func) -> Result<(), PlanError> {
-    let mut earlier: Vec<ValueId> = Vec::new();
-    let mut latest = None;
+    let mut attended: Vec<ValueId> = Vec::new();
     for op in &func.ops {
-        let is_merged = |value: &ValueId| match op {
-            Op::Linear { x, epilogue, .. } => {
-                let is_added =
-                    matches!(epilogue, Epilogue::Residual { residual, .. } if residual == value);
-                Some(*value) == latest && x == value && !is_added
-            }
-            _ => false,
-        };
-        let attended = |value: &ValueId| earlier.contains(value) || latest == Some(*value);
-        if let Some(value) = op.inputs().iter().find(|value| attended(value) && !is_merged(value)) {
+        // The first input of a product, if that is what the last attention gave.
+        let merged = usize::from(matches!(op, Op::Linear { x, .. } if attended.last() == Some(x)));
+        let others = &op.inputs()[merged..];
+        if let Some(value) = others.iter().find(|value| attended.contains(value)) {
             return Err(read_elsewhere(func, *value));
         }
         if let Op::Attention { out, .. } = op {
-            earlier.extend(latest.replace(*out));
+            attended.push(*out);
         }
     }
-    match earlier.iter().chain(&latest).find(|value| **value == func.result) {
-        Some(value) => Err(read_elsewhere(func, *value)),
-        None => Ok(()),
+    match attended.contains(&func.result) {
+        true => Err(read_elsewhere(func, func.result)),
+        false => Ok(()),
     }
 }
 

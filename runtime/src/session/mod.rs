@@ -12,7 +12,7 @@ pub use error::{Origin, RunError};
 
 use crate::logits::{BLOCK, Logits};
 use crate::memory::Region;
-use crate::program::{Base, Operand, Passes, Program, Step};
+use crate::program::{Base, Operand, Program, Step};
 use crate::threads::{Pool, Worker};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -149,7 +149,7 @@ impl Session {
         for chunk in tokens.chunks(program.chunk as usize) {
             let pass = Pass { is_observed: true, ..Pass::of(chunk, self.position) };
             let steps = program.body.iter().enumerate();
-            for (number, step) in steps.filter(|(_, step)| step.passes != Passes::OneToken) {
+            for (number, step) in steps.filter(|(_, step)| pass.takes(step)) {
                 if let Some((operand, elements)) = first_vector(&program, step) {
                     self.show(operand, elements, chunk.len(), &mut |x| visit(number, x));
                 }

@@ -3,7 +3,7 @@
 
 use super::{Constants, MAX_PARAMETERS};
 use crate::memory::Region;
-use crate::program::{Base, Operand, Program, ScalarSource, Split, Step, Variant};
+use crate::program::{Base, Operand, Passes, Program, ScalarSource, Split, Step, Variant};
 use crate::threads::Worker;
 use std::sync::Arc;
 
@@ -37,10 +37,17 @@ impl<'a> Pass<'a> {
         Pass { tokens, position, first: 0, end: tokens.len(), is_observed: false }
     }
 
+    /// Whether the pass takes a step.
+    pub(super) fn takes(&self, step: &Step) -> bool {
+        match self.is_observed {
+            true => step.passes != Passes::OneToken,
+            false => step.passes.have(self.end - self.first),
+        }
+    }
+
     /// Those of the steps that the pass takes.
-    pub(super) fn steps<'s>(&self, steps: &'s [Step]) -> impl Iterator<Item = &'s Step> {
-        let tokens = (self.end - self.first).max(if self.is_observed { 2 } else { 1 });
-        steps.iter().filter(move |step| step.passes.have(tokens))
+    pub(super) fn steps(self, steps: &[Step]) -> impl Iterator<Item = &Step> {
+        steps.iter().filter(move |step| self.takes(step))
     }
 }
 

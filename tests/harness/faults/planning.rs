@@ -4,6 +4,7 @@ use super::Change::{To, With};
 use super::Entry;
 
 const ARENA: &str = "compiler/src/plan/arena.rs";
+const ATTENDED: &str = "compiler/src/plan/attended.rs";
 const IMAGE: &str = "compiler/src/plan/image.rs";
 const KERNELS: &str = "compiler/src/plan/kernels.rs";
 const OPERANDS: &str = "compiler/src/plan/operands.rs";
@@ -29,6 +30,12 @@ pub(super) const FAULTS: &[Entry] = &[
         IMAGE,
         "(segment.format, segment.activations) == (format, activations)",
         To("true"),
+    ),
+    (
+        "earlier-attention-merged",
+        ATTENDED,
+        "attended.last() == Some(x)",
+        To("attended.contains(x)"),
     ),
     ("kernels-that-differ-in-epsilon", KERNELS, "k.spec == spec", To("k.name == base_name(&spec)")),
     (

@@ -34,6 +34,12 @@ pub(super) const FAULTS: &[Entry] = &[
         To("quotient.of(pass.position)"),
     ),
     (
+        "observed-pass-of-one-token",
+        WALK,
+        "step.passes != Passes::OneToken",
+        To("step.passes.have(self.end - self.first)"),
+    ),
+    (
         "id-of-the-first-token",
         WALK,
         "quotient.of(pass.tokens[token])",

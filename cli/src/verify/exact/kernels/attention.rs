@@ -81,7 +81,7 @@ impl Call<'_> {
     /// What each chunk and KV head of the share gives.
     pub(super) fn attention_chunks(&mut self, kernel: &AttentionKernel) {
         let HeadShape { heads, kv_heads, head_dim } = kernel.shape;
-        let records = Records { heads: heads as usize, head_dim: head_dim as usize };
+        let records = Records::new(heads, head_dim);
         let partials = Partials { words: self.after(Role::Partials), records };
         let end = self.place.position as usize + 1;
         for unit in self.share.0..self.share.1 {
@@ -110,7 +110,8 @@ impl Call<'_> {
 
     /// The heads that a product has merged of all chunks.
     pub(super) fn merge(&mut self, sizes: &Merge, merged: &[f64]) {
-        let partials = Partials { words: self.before(Role::Partials), records: Records::of(sizes) };
+        let records = Records::new(sizes.heads, sizes.head_dim);
+        let partials = Partials { words: self.before(Role::Partials), records };
         let head_dim = sizes.head_dim as usize;
         for head in 0..sizes.heads as usize {
             let chunks = 0..=(self.place.position / CHUNK) as usize;
