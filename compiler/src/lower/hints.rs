@@ -11,9 +11,10 @@ use crate::pack::layout::LINE;
 use crate::vir::{Affine, BufferId, Builder, IndexId, Locality};
 
 /// What a linear kernel asks for while it reads weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Asks {
     /// Nothing.
+    #[default]
     Nothing,
     /// The lines of the matrix itself, [`OWN_DISTANCE`] bytes further on, past the caches that keep
     /// what is read again.

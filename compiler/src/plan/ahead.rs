@@ -10,10 +10,11 @@
 //! of q, k and v asks for the chunk at hand of its own KV slot too, which attention reads next and no
 //! cache has.
 //!
-//! In other models whose weights are many times what caches keep, kernels ask for their own lines
-//! shortly before they read them, as lines that are read once: nothing is lost by not keeping them,
-//! and the level 3 cache has no work with lines that nothing will find there. Smaller models find
-//! some of their weights in the caches again, and ask for nothing. What was measured is in
+//! Where many times of what caches keep goes through them from one token to the next, the kernels of
+//! the head, and those of blocks that are not repeated, ask for their own lines shortly before they
+//! read them, as lines that are read once: nothing is lost by not keeping them, and the level 3 cache
+//! has no work with lines that nothing will find there. Smaller models find some of their weights in
+//! the caches again, and ask for nothing. What was measured is in
 //! specs/decisions/0010-what-is-asked-for-ahead.md.
 
 use super::kernels::PlannedKernel;
@@ -26,17 +27,28 @@ use std::collections::BTreeMap;
 /// Bytes from a line to the one that is asked for while it is read.
 const DISTANCE: u64 = FAR_DISTANCE as u64;
 
-/// Bytes of weights from which on caches keep none worth mentioning from one token to the next: three
-/// times the 32 MB of level 3 that server cores share. Lines that leave at random are found again
-/// after so many others once in seventeen times.
+/// Bytes that go through the level 3 cache in a token from which on it keeps none worth mentioning
+/// until the next: three times the 32 MB that server cores share. Lines that leave at random are
+/// found again after so many others once in seventeen times.
 const UNKEPT: u64 = 96_000_000;
 
+/// What the kernels of a model do well to ask for.
+#[derive(Default)]
+pub(super) struct Pays {
+    /// Those of its blocks.
+    pub(super) blocks: Asks,
+    /// Those of its head.
+    pub(super) head: Asks,
+}
+
 /// What asking for pays in a model.
-pub(super) fn pays(graph: &Graph) -> Asks {
-    if graph.schedule.windows(3).any(repeats) {
-        return Asks::Operand;
-    }
-    if weight_bytes(graph) >= UNKEPT { Asks::Own } else { Asks::Nothing }
+pub(super) fn pays(graph: &Graph) -> Pays {
+    let repeats = graph.schedule.windows(3).any(repeats);
+    // Lines of a repeated block leave level 2 for level 3 once for each application.
+    let times = if repeats { 2 } else { 1 };
+    let is_unkept = weight_bytes(graph).saturating_mul(times) >= UNKEPT;
+    let own = if is_unkept { Asks::Own } else { Asks::Nothing };
+    Pays { blocks: if repeats { Asks::Operand } else { own }, head: own }
 }
 
 /// Bytes of the stored weights: the head's and each stored block's.

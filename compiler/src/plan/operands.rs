@@ -3,7 +3,7 @@
 use super::ahead;
 use super::arena::Slots;
 use crate::fir::{Epilogue, Func, HeadShape, Op, ValueId};
-use crate::lower::{CacheLayout, Role, vector_bytes};
+use crate::lower::{Asks, CacheLayout, Role, vector_bytes};
 use deepthin_runtime::program::{Base, Operand, Regions};
 
 /// Where a function's steps stand: its memory, the stored block and KV slot at hand.
@@ -14,6 +14,8 @@ pub(super) struct Site<'a> {
     /// Byte offset of the application's KV slot, and its layout.
     pub(super) kv: u64,
     pub(super) cache: Option<CacheLayout>,
+    /// What the function's products ask for.
+    pub(super) asks: Asks,
 }
 
 /// What the buffer roles of a step stand for.

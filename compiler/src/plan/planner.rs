@@ -10,7 +10,7 @@ use super::{Plan, PlanError, PlanOptions};
 use crate::fir::{Epilogue, Graph, HeadShape, NormSpec, Op, ValueId, Weight, WeightId};
 use crate::format::KvFormat;
 use crate::lower::{
-    Asks, AttentionKernel, CHUNK, CacheLayout, EmbedKernel, EpilogueKernel, LinearKernel, Role,
+    AttentionKernel, CHUNK, CacheLayout, EmbedKernel, EpilogueKernel, LinearKernel, Role,
     maxima_bytes, vector_bytes,
 };
 use crate::pack::layout::{Layout, PANEL};
@@ -21,8 +21,6 @@ use deepthin_runtime::program::{Base, Operand, Passes, Regions, Split, Step, Var
 /// A plan in the making.
 pub(super) struct Planner<'a> {
     options: &'a PlanOptions,
-    /// What the linear kernels of this model ask for.
-    asks: Asks,
     kernels: Kernels,
     image: Image,
     tables: Tables,
@@ -38,7 +36,6 @@ impl<'a> Planner<'a> {
     pub(super) fn new(options: &'a PlanOptions) -> Self {
         Planner {
             options,
-            asks: Asks::Nothing,
             kernels: Kernels::default(),
             image: Image::default(),
             tables: Tables::default(),
@@ -51,9 +48,8 @@ impl<'a> Planner<'a> {
     /// Plans all functions of the graph and the schedule of its blocks.
     pub(super) fn graph(mut self, graph: &Graph) -> Result<Plan, PlanError> {
         let chunk = self.options.chunk;
-        if self.options.asks_ahead {
-            self.asks = ahead::pays(graph);
-        }
+        let pays =
+            if self.options.asks_ahead { ahead::pays(graph) } else { ahead::Pays::default() };
         let embed = arena::assign(&graph.embed, chunk, false)?;
         let head = arena::assign(&graph.head, chunk, true)?;
         let blocks = graph
@@ -71,7 +67,8 @@ impl<'a> Planner<'a> {
         let behind = self.regions.maxima_stride * u64::from(self.head_tile());
         self.regions.logits = self.regions.maxima + behind;
 
-        let site = |func, slots| Site { func, slots, block: None, kv: 0, cache: None };
+        let asks = pays.head;
+        let site = |func, slots| Site { func, slots, block: None, kv: 0, cache: None, asks };
         let mut body = self.func(&site(&graph.embed, &embed))?;
         let mut application_ends = Vec::with_capacity(graph.schedule.len());
         for application in &graph.schedule {
@@ -82,7 +79,8 @@ impl<'a> Planner<'a> {
             let block = Some(application.block);
             let kv = self.kv_bytes;
             self.kv_bytes += cache.map_or(0, CacheLayout::bytes);
-            let site = Site { func, slots: &blocks[index], block, kv, cache };
+            let (slots, asks) = (&blocks[index], pays.blocks);
+            let site = Site { func, slots, block, kv, cache, asks };
             body.extend(self.func(&site)?);
             application_ends.push(body.len());
         }
@@ -245,7 +243,7 @@ impl<'a> Planner<'a> {
             norm: norm.map(|n| n.eps),
             segments: kinds,
             epilogue,
-            asks: self.asks,
+            asks: site.asks,
         };
         let whole = self.step(site, &self.tiled(&kernel), &bound, split);
         let Some(merge) = attended::merged(func, x, site.cache) else { return Ok(vec![whole]) };
