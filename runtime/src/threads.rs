@@ -9,14 +9,22 @@ use crate::sync::{
     Arc, AtomicBool, AtomicU32, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering,
     spin_loop, yield_now,
 };
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// Spins before a waiting thread yields, and yields before it sleeps. A barrier crossing takes
-/// some tens of nanoseconds when everyone is running, a step some tens of microseconds. To the
-/// model checker one look while awake is as good as many.
-const SPINS: u32 = if cfg!(loom) { 1 } else { 4_000 };
+/// How long a waiting thread spins before it yields, and yields before it sleeps. A barrier crossing
+/// takes some tens of nanoseconds when everyone is running, a step some tens of microseconds: who
+/// waits longer waits for a thread whose core another process has taken, for a slice of some 3 ms.
+/// To sleep meanwhile would give that process this core as well, and each thread would wait for the
+/// other in turn (specs/performance.md).
+const PATIENCE: Duration = Duration::from_millis(if cfg!(loom) { 0 } else { 4 });
 const YIELDS: u32 = if cfg!(loom) { 0 } else { 40 };
+
+/// Spins from one look at the clock to the next. To the model checker one while awake is as good as
+/// many.
+const SPINS: u32 = if cfg!(loom) { 1 } else { 1_000 };
 
 /// Most threads of a pool.
 pub const MAX_THREADS: usize = 1024;
@@ -37,13 +45,33 @@ pub enum ThreadError {
         /// The system's answer.
         cause: std::io::Error,
     },
+    /// More threads to pin than processors to pin them to.
+    #[error(
+        "found {threads} threads to pin, expected at most one for each of {processors} processors"
+    )]
+    Processors {
+        /// Threads asked for.
+        threads: usize,
+        /// Processors at hand.
+        processors: usize,
+    },
+    /// The operating system refused to bind a thread to a processor.
+    #[error("thread {thread} cannot be pinned to processor {processor}: {cause}")]
+    Pin {
+        /// The thread's number.
+        thread: usize,
+        /// The logical processor's number.
+        processor: usize,
+        /// The system's answer.
+        cause: std::io::Error,
+    },
 }
 
 /// A word that threads wait on: a generation number that only grows.
 struct Gate {
-    /// Spins before a waiting thread yields: none where threads outnumber cores, since the one
-    /// that is waited for may need this core.
-    spins: u32,
+    /// Whether a waiting thread spins: not where threads outnumber cores, since the one that is
+    /// waited for may need this core.
+    spins: bool,
     generation: AtomicU32,
     sleepers: AtomicUsize,
     lock: Mutex<()>,
@@ -54,7 +82,7 @@ impl Gate {
     fn new(threads: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Gate {
-            spins: if threads <= cores { SPINS } else { 0 },
+            spins: threads <= cores,
             generation: AtomicU32::new(0),
             sleepers: AtomicUsize::new(0),
             lock: Mutex::new(()),
@@ -64,11 +92,17 @@ impl Gate {
 
     /// Waits until the generation is not `seen`.
     fn wait(&self, seen: u32) {
-        for _ in 0..self.spins {
-            if self.generation.load(Ordering::Acquire) != seen {
-                return;
+        let mut begin = None;
+        while self.spins {
+            for _ in 0..SPINS {
+                if self.generation.load(Ordering::Acquire) != seen {
+                    return;
+                }
+                spin_loop();
             }
-            spin_loop();
+            if begin.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+                break;
+            }
         }
         for _ in 0..YIELDS {
             if self.generation.load(Ordering::Acquire) != seen {
@@ -202,6 +236,29 @@ impl Pool {
         self.workers.len() + 1
     }
 
+    /// Pins each worker to a logical processor: the thread of number i to `processors[i]`. The
+    /// caller's own thread, number 0, stays where the system puts it, for what it does between jobs
+    /// and the threads that it starts are not the pool's; its processor is left to it.
+    ///
+    /// # Errors
+    /// Fewer processors than threads; a processor that the system does not give to this process.
+    /// Some workers may be pinned then.
+    pub fn pin(&mut self, processors: &[usize]) -> Result<(), ThreadError> {
+        let threads = self.threads();
+        if processors.len() < threads {
+            return Err(ThreadError::Processors { threads, processors: processors.len() });
+        }
+        let refused = std::sync::Mutex::new(None);
+        self.run(&|worker: &Worker<'_>| {
+            let (thread, processor) = (worker.thread, processors[worker.thread]);
+            if let Some(cause) = (thread > 0).then(|| pin_here(processor)).and_then(Result::err) {
+                let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+                *refused = Some(ThreadError::Pin { thread, processor, cause });
+            }
+        });
+        refused.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
     /// Runs `job` on all threads and returns when all are done. A job that panics ends the
     /// process with exit code 70: the other threads could wait for it at a barrier for ever.
     pub fn run(&mut self, job: &Job<'_>) {
@@ -223,6 +280,16 @@ impl Pool {
         job(&worker);
         self.shared.done.wait(threads);
     }
+}
+
+/// Pins the thread that calls to a logical processor.
+fn pin_here(processor: usize) -> std::io::Result<()> {
+    if processor >= CpuSet::MAX_CPU {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
+    let mut only = CpuSet::new();
+    only.set(processor);
+    Ok(sched_setaffinity(None, &only)?)
 }
 
 /// Ends the process when a panic passes.

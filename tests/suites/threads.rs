@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use deepthin_runtime::threads::{MAX_THREADS, Pool, Worker};
 use deepthin_tests::alone;
+use rustix::thread::{CpuSet, sched_getaffinity};
 
 /// As many counters at zero.
 fn counters(count: usize) -> Vec<AtomicU32> {
@@ -198,6 +199,43 @@ fn counts_that_make_no_sense_are_refused() {
     let many = MAX_THREADS + 1;
     assert_eq!(said(many), format!("{many} threads asked for, expected 1 to 1024"));
     assert!(Pool::new(usize::MAX).is_err());
+}
+
+/// The processors on which the calling thread may run.
+fn allowed() -> Vec<usize> {
+    let set = sched_getaffinity(None).unwrap();
+    (0..CpuSet::MAX_CPU).filter(|processor| set.is_set(*processor)).collect()
+}
+
+#[test]
+fn workers_are_pinned_and_the_caller_is_not() {
+    let before = allowed();
+    // All on one processor works, as more threads than cores do.
+    let last = *before.last().unwrap();
+    for places in [vec![last; 3], before.iter().copied().cycle().take(3).collect()] {
+        let mut pool = Pool::new(3).unwrap();
+        pool.pin(&places).unwrap();
+        pool.run(&|worker: &Worker<'_>| match worker.thread {
+            0 => assert_eq!(allowed(), before),
+            thread => assert_eq!(allowed(), [places[thread]]),
+        });
+        rounds(&mut pool, 20, |_, _| ());
+    }
+}
+
+#[test]
+fn processors_that_are_not_there_are_refused() {
+    let said =
+        |processors: &[usize]| Pool::new(3).unwrap().pin(processors).unwrap_err().to_string();
+    let few = "found 3 threads to pin, expected at most one for each of 2 processors";
+    assert_eq!(said(&[0, 0]), few);
+    let none = CpuSet::MAX_CPU;
+    let first = allowed()[0];
+    let message = said(&[first, first, none]);
+    assert!(message.starts_with(&format!("thread 2 cannot be pinned to processor {none}: ")));
+    let message = said(&[first, none - 1, first]);
+    let expected = format!("thread 1 cannot be pinned to processor {}: ", none - 1);
+    assert!(message.starts_with(&expected), "{message}");
 }
 
 /// Kernels rely on subnormals and on rounding to nearest even, whichever thread they run on.

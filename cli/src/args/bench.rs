@@ -109,6 +109,10 @@ pub(crate) struct VariantArgs {
           allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Vec<u16>,
 
+    /// Pin each thread but the first to a processor core of its own, cores that share a cache first
+    #[arg(long, help_heading = VARIANTS)]
+    pub(crate) pin: bool,
+
     /// Number formats of activations, in place of the description's
     #[arg(long, value_name = "FORMAT,..", help_heading = VARIANTS, value_delimiter = ',')]
     pub(crate) activations: Vec<Activations>,
@@ -171,7 +175,8 @@ impl BenchArgs {
     pub(crate) fn options(&self) -> Vec<RunOptions> {
         let VariantArgs { activations, kv, isa, .. } = &self.variants;
         let needed = self.tests().into_iter().map(Test::positions).max();
-        let base = RunOptions { context: self.context.or(needed), ..RunOptions::default() };
+        let context = self.context.or(needed);
+        let base = RunOptions { context, pin: self.variants.pin, ..RunOptions::default() };
         let mut options = vec![base];
         options = each(&options, activations, |options, choice| RunOptions {
             activations: Some(choice.of_model()),
@@ -189,7 +194,7 @@ impl BenchArgs {
 
     /// The first value that a list has twice, with its flag; such rows could not be told apart.
     pub(crate) fn twice(&self) -> Option<(&'static str, String)> {
-        let VariantArgs { threads, activations, kv, isa } = &self.variants;
+        let VariantArgs { threads, activations, kv, isa, pin: _ } = &self.variants;
         let lists = [
             ("MODEL", texts(&self.models, Clone::clone)),
             ("--prompts", texts(&self.prompts, u32::to_string)),

@@ -53,6 +53,10 @@ pub(crate) struct ModelArgs {
           allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
 
+    /// Pin each thread but the first to a processor core of its own, cores that share a cache first
+    #[arg(long, help_heading = RUNNING)]
+    pub(crate) pin: bool,
+
     /// Number of token positions to make room for [default: the model's own context]
     #[arg(short, long, value_name = "N", help_heading = RUNNING,
           allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
@@ -81,6 +85,7 @@ impl ModelArgs {
             activations: self.activations.map(Activations::of_model),
             kv: self.kv.map(KvFormat::of_model),
             isa: self.isa.map(Isa::of_engine),
+            pin: self.pin,
         }
     }
 }

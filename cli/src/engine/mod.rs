@@ -8,6 +8,7 @@ pub use error::EngineError;
 pub use room::check_memory;
 pub use weights::{constants, image};
 
+use crate::hw::placement;
 use crate::source::{Source, Weights};
 use deepthin_compiler::codegen::Backend;
 pub use deepthin_compiler::codegen::choice::Vectors as Isa;
@@ -18,7 +19,8 @@ use deepthin_compiler::plan::PlanOptions;
 use deepthin_dsl::Model;
 use deepthin_dsl::model::{Activations, KvStorage};
 use deepthin_runtime::program::Program;
-use deepthin_runtime::session::{Constants, Session};
+use deepthin_runtime::session::{Constants, RunError, Session};
+use deepthin_runtime::threads::ThreadError;
 use deepthin_runtime::tokenizer::Tokenizer;
 use room::check_cache;
 use std::collections::BTreeSet;
@@ -39,6 +41,8 @@ pub struct RunOptions {
     pub kv: Option<KvStorage>,
     /// Back end.
     pub isa: Option<Isa>,
+    /// Whether each thread but the caller's is pinned to a processor.
+    pub pin: bool,
 }
 
 impl RunOptions {
@@ -64,6 +68,8 @@ pub struct Engine {
     program: Arc<Program>,
     constants: Arc<Constants>,
     threads: usize,
+    /// Processors for threads, where they are pinned.
+    processors: Option<Vec<usize>>,
     backend: &'static str,
     compile_time: Duration,
     weight_bytes: u64,
@@ -102,6 +108,12 @@ impl Engine {
         let compile_time = start.elapsed();
         let threads = options.threads.unwrap_or_else(default_threads);
         notices.extend(threads_notice(threads));
+        let processors = options.pin.then(placement::processors);
+        if let Some(found) = processors.as_ref().map(Vec::len).filter(|found| *found < threads) {
+            return Err(
+                RunError::from(ThreadError::Processors { threads, processors: found }).into()
+            );
+        }
         check_memory(&program.regions, program.context, threads)?;
         let model = options.model(&source);
         let constants = Arc::new(constants(source.weights, &model, &lowered, threads, watch)?);
@@ -113,6 +125,7 @@ impl Engine {
             program,
             constants,
             threads,
+            processors,
             backend: backend.name(),
             compile_time,
             weight_bytes,
@@ -175,7 +188,11 @@ impl Engine {
     /// Too little memory or too few threads.
     pub fn session_with_threads(&self, threads: usize) -> Result<Session, EngineError> {
         let (program, constants) = (Arc::clone(&self.program), Arc::clone(&self.constants));
-        Ok(Session::new(program, constants, threads)?)
+        let mut session = Session::new(program, constants, threads)?;
+        if let Some(processors) = &self.processors {
+            session.pin(processors)?;
+        }
+        Ok(session)
     }
 }
 

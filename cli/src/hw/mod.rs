@@ -5,6 +5,7 @@
 //! told as the median and the best of the rounds.
 
 pub mod figures;
+pub mod placement;
 pub mod system;
 
 use deepthin_compiler::codegen::clif::Clif;

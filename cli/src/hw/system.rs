@@ -5,6 +5,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
+/// Where the system describes its processors.
+pub(super) const PROCESSORS: &str = "/sys/devices/system/cpu";
+
 /// The machine as the system describes it; what it does not say is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct System {
@@ -41,7 +44,7 @@ impl System {
     pub fn read() -> System {
         let usable = usable();
         let first = usable.first().copied().unwrap_or(0);
-        let all = Path::new("/sys/devices/system/cpu");
+        let all = Path::new(PROCESSORS);
         let one = all.join(format!("cpu{first}"));
         let list = |path: &Path| Some(members(&text(path)?).len()).filter(|count| *count > 0);
         System {
@@ -63,7 +66,7 @@ fn chosen(words: &str) -> Option<String> {
 }
 
 /// The logical processors that this process may use.
-fn usable() -> Vec<usize> {
+pub(super) fn usable() -> Vec<usize> {
     let Ok(set) = rustix::thread::sched_getaffinity(None) else { return Vec::new() };
     (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
 }
@@ -97,7 +100,7 @@ fn cache(folder: &Path) -> Option<Cache> {
 }
 
 /// A file of one line.
-fn text(path: &Path) -> Option<String> {
+pub(super) fn text(path: &Path) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
 
@@ -116,7 +119,7 @@ fn size(text: &str) -> Option<u64> {
 const MOST: usize = 1 << 16;
 
 /// The numbers of a list such as `0-3,8`; what is no list is empty.
-fn members(list: &str) -> Vec<usize> {
+pub(super) fn members(list: &str) -> Vec<usize> {
     let range = |part: &str| -> Option<(usize, usize)> {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some((first.trim().parse().ok()?, last.trim().parse().ok()?))

@@ -84,6 +84,15 @@ impl Session {
         Ok(Session { program, memory, pool, position: 0 })
     }
 
+    /// Pins each thread but the caller's to a logical processor, as [`Pool::pin`] does; results do
+    /// not depend on it.
+    ///
+    /// # Errors
+    /// Fewer processors than threads; a processor that the system does not give to this process.
+    pub fn pin(&mut self, processors: &[usize]) -> Result<(), RunError> {
+        Ok(self.pool.pin(processors)?)
+    }
+
     /// The program that runs.
     pub fn program(&self) -> &Program {
         &self.program

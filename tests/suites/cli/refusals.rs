@@ -28,6 +28,18 @@ fn wrong_descriptions_are_told_whole_by_every_verb() {
 }
 
 #[test]
+fn more_threads_than_processors_cannot_be_pinned() {
+    let folder = Folder::new();
+    let small = folder.small();
+    let cores = rustix::thread::sched_getaffinity(None).unwrap().count();
+    let found = format!("found 1024 threads to pin, expected at most one for each of {cores} ");
+    let fix = format!("-t {cores}, or leave out --pin");
+    let threads = ["--random", "1", "-t", "1024", "--pin"];
+    refused(&[&["run", &small, "-p", "a"], &threads[..]].concat(), 2, &[&found, &fix]);
+    refused(&[&["bench", &small, "-n", "4"], &threads[..]].concat(), 2, &[&found, &fix]);
+}
+
+#[test]
 fn names_that_mean_nothing_are_told_what_would() {
     let folder = Folder::new();
     let small = folder.small();

@@ -25,6 +25,7 @@ fn random_weights_generate_the_same_tokens_everywhere() {
         let again = stdout(&[&words[..], &["-t", threads]].concat());
         assert_eq!(again, ended.stdout, "{threads} threads");
     }
+    assert_eq!(stdout(&[&words[..], &["-t", "1", "--pin"]].concat()), ended.stdout);
     let echoed = stdout(&[&words[..], &["--echo"]].concat());
     assert_eq!(echoed, format!("abc{}", ended.stdout));
     let file = folder.file("prompt.txt", "abc");

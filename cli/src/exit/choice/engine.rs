@@ -135,6 +135,10 @@ impl From<ThreadError> for Failure {
             }
             ThreadError::Spawn { started, .. } => Failure::new(Exit::Resource, error)
                 .fix(format!("ask for no more than can be had: -t {started}")),
+            ThreadError::Processors { processors, .. } => Failure::new(Exit::Usage, error)
+                .fix(format!("ask for fewer threads with -t {processors}, or leave out --pin")),
+            ThreadError::Pin { .. } => Failure::new(Exit::Resource, error)
+                .fix("leave out --pin: the system then places threads itself"),
         }
     }
 }
