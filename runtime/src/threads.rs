@@ -1,8 +1,9 @@
-//! A persistent pool of threads for one token at a time: spin a bounded while, then park.
+//! A persistent pool of threads for one token at a time: spin and yield a bounded while, then park.
 //!
 //! A job runs on every thread of the pool at once, the caller's included, and meets at barriers
-//! inside. Between jobs workers spin shortly (the next token comes at once while generating) and
-//! then sleep. More threads than cores work, slowly: a waiting thread soon gives up its core.
+//! inside. Who waits spins shortly, then yields its core to whoever else wants it, and sleeps when
+//! that has taken long: between jobs the next token comes at once while generating. More threads
+//! than cores work, somewhat slower: who waits yields at once.
 #![expect(unsafe_code, reason = "a job borrows from the caller's stack; the pool outlives no job")]
 
 use crate::sync::{
@@ -14,17 +15,16 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// How long a waiting thread spins before it yields, and yields before it sleeps. A barrier crossing
-/// takes some tens of nanoseconds when everyone is running, a step some tens of microseconds: who
-/// waits longer waits for a thread whose core another process has taken, for a slice of some 3 ms.
-/// To sleep meanwhile would give that process this core as well, and each thread would wait for the
-/// other in turn (specs/performance.md).
-const PATIENCE: Duration = Duration::from_millis(if cfg!(loom) { 0 } else { 4 });
-const YIELDS: u32 = if cfg!(loom) { 0 } else { 40 };
+/// Spins before a waiting thread yields. A barrier crossing takes some tens of nanoseconds when
+/// everyone is running, a step some tens of microseconds. To the model checker one look while awake
+/// is as good as many.
+const SPINS: u32 = if cfg!(loom) { 1 } else { 4_000 };
 
-/// Spins from one look at the clock to the next. To the model checker one while awake is as good as
-/// many.
-const SPINS: u32 = if cfg!(loom) { 1 } else { 1_000 };
+/// How long it yields before it sleeps. Who waits longer than a step takes waits for a thread whose
+/// core another process has for some slices of 3 ms. Yielding lets others have this core too, but
+/// sleeping would invite that process to it, and the threads would wait for each other in turn
+/// (specs/performance.md).
+const YIELDING: Duration = Duration::from_millis(if cfg!(loom) { 0 } else { 16 });
 
 /// Most threads of a pool.
 pub const MAX_THREADS: usize = 1024;
@@ -69,9 +69,9 @@ pub enum ThreadError {
 
 /// A word that threads wait on: a generation number that only grows.
 struct Gate {
-    /// Whether a waiting thread spins: not where threads outnumber cores, since the one that is
-    /// waited for may need this core.
-    spins: bool,
+    /// Spins before a waiting thread yields: none where threads outnumber cores, since the one
+    /// that is waited for may need this core.
+    spins: u32,
     generation: AtomicU32,
     sleepers: AtomicUsize,
     lock: Mutex<()>,
@@ -82,7 +82,7 @@ impl Gate {
     fn new(threads: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Gate {
-            spins: threads <= cores,
+            spins: if threads <= cores { SPINS } else { 0 },
             generation: AtomicU32::new(0),
             sleepers: AtomicUsize::new(0),
             lock: Mutex::new(()),
@@ -92,19 +92,14 @@ impl Gate {
 
     /// Waits until the generation is not `seen`.
     fn wait(&self, seen: u32) {
-        let mut begin = None;
-        while self.spins {
-            for _ in 0..SPINS {
-                if self.generation.load(Ordering::Acquire) != seen {
-                    return;
-                }
-                spin_loop();
+        for _ in 0..self.spins {
+            if self.generation.load(Ordering::Acquire) != seen {
+                return;
             }
-            if begin.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
-                break;
-            }
+            spin_loop();
         }
-        for _ in 0..YIELDS {
+        let begin = Instant::now();
+        while begin.elapsed() < YIELDING {
             if self.generation.load(Ordering::Acquire) != seen {
                 return;
             }
