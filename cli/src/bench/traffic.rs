@@ -70,10 +70,9 @@ impl Traffic {
 /// Bytes of a step's operands in one region; where a kernel only asks for lines, another reads them.
 fn bytes(step: &Step, kernel: &PlannedKernel, base: Base) -> f64 {
     let buffers = kernel.lowered.kernel.buffers.values().zip(&kernel.lowered.buffers);
-    let read = step
-        .operands
-        .iter()
-        .zip(buffers)
-        .filter(|(operand, (_, role))| operand.base == base && !matches!(role, Role::Ahead(_)));
+    let read =
+        step.operands.iter().zip(buffers).filter(|(operand, (_, role))| {
+            operand.base == base && !matches!(role, Role::Ahead(..))
+        });
     read.map(|(_, (buffer, _))| f64::from(buffer.bytes)).sum()
 }

@@ -242,7 +242,7 @@ impl Planned<'_> {
     /// Whether a buffer comes to the kernel with contents that matter.
     fn is_read(&self, role: Role) -> bool {
         match (role, self.spec) {
-            (Role::Scratch(_) | Role::Ahead(_), _)
+            (Role::Scratch(_) | Role::Ahead(..), _)
             | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales, Spec::Linear(_)) => {
                 false
             }

@@ -3,7 +3,9 @@
 use super::count;
 use crate::fir::HeadShape;
 use crate::format::Format;
-use crate::lower::{AttentionKernel, EpilogueKernel, LinearKernel, Role, qkv_panels, vector_bytes};
+use crate::lower::{
+    AttentionKernel, EpilogueKernel, LinearKernel, Lines, Role, qkv_panels, vector_bytes,
+};
 use crate::pack::layout::{Layout, PANEL, TILE};
 use crate::plan::Spec;
 use deepthin_dsl::Model;
@@ -20,7 +22,7 @@ pub(super) fn usage(spec: &Spec, role: Role) -> &'static str {
         | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales, Spec::Linear(_)) => {
             "out"
         }
-        (Role::Ahead(_), _) => "hint",
+        (Role::Ahead(..), _) => "hint",
         (Role::Input | Role::Weights(_) | Role::Gain | Role::RopeTable, _)
         | (Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales | Role::Partials, _) => {
             "in"
@@ -32,7 +34,12 @@ pub(super) fn usage(spec: &Spec, role: Role) -> &'static str {
 pub(super) fn contents(model: &Model, spec: &Spec, role: Role) -> String {
     match (role, spec) {
         (Role::Scratch(_), _) => "working memory".to_owned(),
-        (Role::Ahead(_), _) => "any address: as the matrix is read, every second line from there on\nis brought into the cache; the matrix that is read next is good".to_owned(),
+        (Role::Ahead(_, lines), _) => {
+            let lines = if lines == Lines::Even { "even" } else { "odd" };
+            format!(
+                "any address: as the {lines} lines of the matrix are read, those from there on\nare brought into the cache; a matrix that is read next is good"
+            )
+        }
         (Role::Gain, Spec::Linear(kernel)) => format!("gain: vector of {}", kernel.columns),
         (Role::Weights(_), Spec::Embed(kernel)) => {
             matrix(kernel.format, kernel.width, kernel.vocab)
@@ -42,9 +49,9 @@ pub(super) fn contents(model: &Model, spec: &Spec, role: Role) -> String {
         (Role::Output, Spec::Linear(kernel)) => {
             let output = vectors(kernel, rows(model, kernel));
             match kernel.epilogue {
-                EpilogueKernel::Logits { .. }
-                | EpilogueKernel::Residual
-                | EpilogueKernel::Glu => output,
+                EpilogueKernel::Logits { .. } | EpilogueKernel::Residual | EpilogueKernel::Glu => {
+                    output
+                }
                 EpilogueKernel::RopeAppend { .. } => format!("rotated q: {output}"),
             }
         }
@@ -60,7 +67,8 @@ pub(super) fn contents(model: &Model, spec: &Spec, role: Role) -> String {
             Spec::Attention(AttentionKernel { shape: HeadShape { heads, head_dim, .. }, .. }),
         ) => format!("heads side by side: vector of {}", heads * head_dim),
         (Role::Maxima, Spec::Linear(kernel)) => {
-            let panels = format!("of each of {} the greatest rank, i32", count(kernel.panels(), "panel"));
+            let panels =
+                format!("of each of {} the greatest rank, i32", count(kernel.panels(), "panel"));
             match kernel.tokens {
                 1 => panels,
                 tokens => format!("{panels}, {tokens} times"),

@@ -19,19 +19,26 @@ pub enum Asks {
     /// The lines of the matrix itself, [`OWN_DISTANCE`] bytes further on, past the caches that keep
     /// what is read again.
     Own,
-    /// The lines of the matrix itself, [`FAR_DISTANCE`] bytes further on; every second line at the
-    /// same places behind an operand of its own for each matrix; and those of the chunk of the KV
-    /// cache at hand, where it appends to one. All of them into the level 2 cache.
+    /// Lines behind two operands of each matrix, one for its even and one for its odd lines, at the
+    /// places of these; and those of the chunk of the KV cache at hand, where the kernel appends to
+    /// one: all into the level 2 cache. And each line that is read, as one that is read once: the
+    /// level 2 cache then gives it up before others, and keeps most of a block that is hardly larger
+    /// than it is until the block is read again.
     Operand,
+}
+
+/// Every second line of a matrix. Those that a loop goes through count as even.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    /// The first and every second one from there on.
+    Even,
+    /// The others.
+    Odd,
 }
 
 /// Bytes from a line that is read to the one of the same matrix that is asked for: three lines, where
 /// a token of SmolLM2 in Q8_0 took least.
 pub const OWN_DISTANCE: u32 = 3 * LINE;
-
-/// Bytes from a line that is read to the one of the same matrix that is asked for beside those of an
-/// operand.
-pub const FAR_DISTANCE: u32 = 128 * LINE;
 
 /// Lines that are asked for while weights are read.
 #[derive(Clone, Copy)]
@@ -39,17 +46,16 @@ pub(super) struct Ahead {
     buffer: BufferId,
     /// Bytes from its start to what is asked for with the first line of the weights.
     start: u32,
-    /// One is asked for with each of so many lines that are named one by one; with each of those that
-    /// a loop goes through.
-    every: u32,
+    /// With which lines one is asked for; with each where nothing is said.
+    with: Option<Lines>,
     locality: Locality,
 }
 
 impl Ahead {
     /// Asks for what belongs to the line of weights at `at`, if something does.
     pub(super) fn ask(self, b: &mut Builder, at: &Affine) {
-        let line = at.base / i64::from(LINE);
-        if line % i64::from(self.every) == 0 {
+        let is_odd = at.base / i64::from(LINE) % 2 != 0;
+        if self.with.is_none_or(|lines| (lines == Lines::Odd) == is_odd) {
             b.prefetch(self.locality, self.buffer, at.clone().offset(self.start.into()));
         }
     }
@@ -77,16 +83,17 @@ pub(super) fn asked(
     kernel: &LinearKernel,
     weights: &[BufferId],
 ) -> Vec<Vec<Ahead>> {
+    let own = |buffer, start| Ahead { buffer, start, with: None, locality: Locality::NonTemporal };
     let all = weights.iter().enumerate().map(|(i, &buffer)| match kernel.asks {
         Asks::Nothing => Vec::new(),
-        Asks::Own => {
-            let locality = Locality::NonTemporal;
-            vec![Ahead { buffer, start: OWN_DISTANCE, every: 1, locality }]
-        }
+        Asks::Own => vec![own(buffer, OWN_DISTANCE)],
         Asks::Operand => {
-            let own = Ahead { buffer, start: FAR_DISTANCE, every: 1, locality: Locality::L2 };
-            let buffer = parts.buffer(&format!("ahead{i}"), Role::Ahead(i), LINE);
-            vec![own, Ahead { buffer, start: 0, every: 2, locality: Locality::L2 }]
+            let mut behind = |name, lines| {
+                let buffer = parts.buffer(&format!("{name}{i}"), Role::Ahead(i, lines), LINE);
+                Ahead { buffer, start: 0, with: Some(lines), locality: Locality::L2 }
+            };
+            let even = behind("ahead_even", Lines::Even);
+            vec![even, behind("ahead_odd", Lines::Odd), own(buffer, 0)]
         }
     });
     let all: Vec<Vec<Ahead>> = all.collect();

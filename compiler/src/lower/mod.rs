@@ -25,7 +25,7 @@ pub use attention::{AttentionKernel, Merge, lower_attention, lower_attention_chu
 pub use cache::{CacheLayout, padded_context};
 pub use embed::{EmbedKernel, lower_embed};
 pub use exp::{exp, silu};
-pub use hints::{Asks, FAR_DISTANCE, OWN_DISTANCE};
+pub use hints::{Asks, Lines, OWN_DISTANCE};
 pub(crate) use linear::qkv_panels;
 pub use linear::{EpilogueKernel, LinearKernel, Segment, lower_linear};
 pub use maxima::maxima_bytes;
@@ -65,9 +65,9 @@ pub enum Role {
     Output,
     /// Packed matrix number i.
     Weights(usize),
-    /// Where lines are asked for while packed matrix number i is read, line by line: never read
-    /// here, and what lies there matters to no result.
-    Ahead(usize),
+    /// Where lines are asked for while the even or the odd lines of packed matrix number i are read:
+    /// never read here, and what lies there matters to no result.
+    Ahead(usize, Lines),
     /// Gain of the norm.
     Gain,
     /// Working memory of the thread, of this many bytes.
@@ -107,7 +107,7 @@ impl Parts {
 
     fn buffer(&mut self, name: &str, role: Role, bytes: u32) -> BufferId {
         let access = match role {
-            Role::Input | Role::Weights(_) | Role::Ahead(_) | Role::Gain | Role::RopeTable => {
+            Role::Input | Role::Weights(_) | Role::Ahead(..) | Role::Gain | Role::RopeTable => {
                 Access::Read
             }
             Role::Output

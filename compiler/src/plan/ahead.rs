@@ -2,13 +2,14 @@
 //!
 //! A kernel that computes one token can ask for lines with each line of weights that it reads.
 //!
-//! In models that repeat a block it asks for its own, [`DISTANCE`] bytes further on, and with every
-//! second line for one behind an operand, [`Role::Ahead`]. Where a shared block is applied again, its
-//! weights come from the caches and the memory has nothing to do: then that is the same matrix of
-//! the next stored block, at half the pace at which this one is read. When that block's turn comes, a
-//! part of its weights is in the caches. Elsewhere it is what the kernel asks for anyway. The kernel
-//! of q, k and v asks for the chunk at hand of its own KV slot too, which attention reads next and no
-//! cache has.
+//! In models that repeat a block it asks with its even lines behind one operand, with its odd lines
+//! behind another, [`Role::Ahead`]. Where a stored block is new, both are its own lines, [`DISTANCE`]
+//! bytes further on. Where it is applied again, its weights come from the caches and the memory has
+//! nothing to do: then the even ones are those of the same matrix of the next stored block, and the
+//! odd ones those that are read anyway, for the memory gives lines at half the pace at most at which
+//! this block is read. When the next block's turn comes, a part of its weights is in the caches. The
+//! kernel of q, k and v asks for the chunk at hand of its own KV slot too, which attention reads next
+//! and no cache has.
 //!
 //! Where many times of what caches keep goes through them from one token to the next, the kernels of
 //! the head, and those of blocks that are not repeated, ask for their own lines shortly before they
@@ -19,13 +20,13 @@
 
 use super::kernels::PlannedKernel;
 use crate::fir::{Application, Func, Graph, Weight};
-use crate::lower::{Asks, FAR_DISTANCE, Role};
+use crate::lower::{Asks, Lines, Role};
 use crate::pack::layout::LINE;
 use deepthin_runtime::program::{Operand, Step};
 use std::collections::BTreeMap;
 
 /// Bytes from a line to the one that is asked for while it is read.
-const DISTANCE: u64 = FAR_DISTANCE as u64;
+const DISTANCE: u64 = 128 * LINE as u64;
 
 /// Bytes that go through the level 3 cache in a token from which on it keeps none worth mentioning
 /// until the next: three times the 32 MB that server cores share. Lines that leave at random are
@@ -68,49 +69,61 @@ pub(super) fn own(weights: Operand) -> Operand {
     Operand { offset: weights.offset + DISTANCE, ..weights }
 }
 
-/// Turns the steps of an application that repeats the block before it, and is followed by another
-/// block of the same function, to that block's weights.
+/// Turns the steps of applications that repeat the block before them to the next block's weights,
+/// where that is of the same function.
 pub(super) fn across_blocks(
     body: &mut [Step],
     ends: &[usize],
     schedule: &[Application],
     kernels: &[PlannedKernel],
 ) {
-    let applications = schedule.windows(3).zip(ends.windows(3));
-    for (applications, ends) in applications {
-        let [start, end, next_end] = ends else { continue };
-        if !repeats(applications) || next_end - end != end - start {
+    for (here, applications) in schedule.windows(2).enumerate().map(|(i, pair)| (i + 1, pair)) {
+        let [before, repeated] = applications else { continue };
+        let [Some(&start), Some(&end)] = [ends.get(here - 1), ends.get(here)] else { continue };
+        if before.block != repeated.block {
             continue;
         }
-        for at in *start..*end {
-            let Some((step, theirs)) = pair(body, at, at + (end - start)) else { continue };
-            let Some(kernel) = step.variants.last().and_then(|last| kernels.get(last.kernel))
-            else {
-                continue;
-            };
-            let roles = &kernel.lowered.buffers;
-            for (operand, role) in step.operands.iter_mut().zip(roles) {
-                let Role::Ahead(matrix) = role else { continue };
-                let weights = roles.iter().position(|role| *role == Role::Weights(*matrix));
-                if let Some(weights) = weights.and_then(|at| theirs.operands.get(at)) {
-                    *operand = *weights;
-                }
-            }
+        let is_next = schedule.get(here + 1).is_some_and(|next| follows(*repeated, *next));
+        let next_end = ends.get(here + 1).filter(|next| is_next && *next - end == end - start);
+        for at in start..end {
+            let theirs = next_end.and_then(|_| body.get(at + (end - start))).cloned();
+            let Some(step) = body.get_mut(at) else { continue };
+            ask_in_repeated(step, theirs.as_ref(), kernels);
         }
     }
+}
+
+/// Turns a step of a repeated block to the same step of the next one, if that is to be asked for.
+fn ask_in_repeated(step: &mut Step, theirs: Option<&Step>, kernels: &[PlannedKernel]) {
+    let Some(kernel) = step.variants.last().and_then(|last| kernels.get(last.kernel)) else {
+        return;
+    };
+    let roles = &kernel.lowered.buffers;
+    let weights = |operands: &[Operand], matrix| {
+        let place = roles.iter().position(|role| *role == Role::Weights(matrix))?;
+        operands.get(place).copied()
+    };
+    let own = step.operands.clone();
+    for (operand, role) in step.operands.iter_mut().zip(roles) {
+        let Role::Ahead(matrix, lines) = *role else { continue };
+        let next = theirs.filter(|_| lines == Lines::Even);
+        let next = next.and_then(|step| weights(&step.operands, matrix));
+        // To ask for the line that is read does nothing.
+        let itself = weights(&own, matrix);
+        *operand = next.or(itself).unwrap_or(*operand);
+    }
+}
+
+/// Whether an application is of another stored block of the same function as the one before it.
+fn follows(before: Application, next: Application) -> bool {
+    before.block != next.block && before.func == next.func
 }
 
 /// Whether the second of three applications repeats the first, and the third is of another block of
 /// the same function.
 fn repeats(applications: &[Application]) -> bool {
     let [before, here, next] = applications else { return false };
-    before.block == here.block && here.block != next.block && here.func == next.func
-}
-
-/// Two steps, the first to be changed.
-fn pair(body: &mut [Step], first: usize, second: usize) -> Option<(&mut Step, &Step)> {
-    let (left, right) = body.split_at_mut_checked(second)?;
-    left.get_mut(first).zip(right.first())
+    before.block == here.block && follows(*here, *next)
 }
 
 /// Brings places behind the image's end to its last line.
@@ -120,7 +133,7 @@ pub(super) fn inside(step: &mut Step, image: u64, kernels: &[PlannedKernel]) {
     };
     let last = image.saturating_sub(u64::from(LINE));
     for (operand, role) in step.operands.iter_mut().zip(&kernel.lowered.buffers) {
-        if matches!(role, Role::Ahead(_)) {
+        if matches!(role, Role::Ahead(..)) {
             operand.offset = operand.offset.min(last);
         }
     }

@@ -62,7 +62,7 @@ impl Site<'_> {
             Role::Input => vector(bound.input),
             Role::Output => vector(bound.output),
             Role::Weights(i) => image(bound.weights.get(i).copied()),
-            Role::Ahead(i) => ahead::own(image(bound.weights.get(i).copied())),
+            Role::Ahead(i, _) => ahead::own(image(bound.weights.get(i).copied())),
             Role::Gain => image(bound.gain),
             Role::RopeTable => {
                 let table = fixed(Base::Tables, bound.rope);

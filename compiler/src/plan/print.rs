@@ -1,7 +1,7 @@
 //! The plan as text, for `dump --stage plan`.
 
 use super::{Plan, Spec};
-use crate::lower::{Asks, FAR_DISTANCE, LinearKernel, OWN_DISTANCE};
+use crate::lower::{Asks, LinearKernel, OWN_DISTANCE};
 use crate::pack::Content;
 use deepthin_runtime::program::{Base, Operand, Passes, Split, Step};
 use std::fmt;
@@ -81,10 +81,7 @@ fn asked(spec: &Spec) -> String {
             format!(" asks for its own lines {OWN_DISTANCE} bytes ahead")
         }
         Spec::Linear(LinearKernel { tokens: 1, asks: Asks::Operand, .. }) => {
-            format!(
-                " asks for its own lines {FAR_DISTANCE} bytes ahead, and for every second one of the \
-                 operands behind its matrices"
-            )
+            " asks with even and odd lines for those behind the operands of its matrices".to_owned()
         }
         _ => String::new(),
     }

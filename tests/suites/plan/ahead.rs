@@ -1,6 +1,6 @@
 //! What a plan lets kernels ask for ahead: their own weights, or those of the next stored block.
 
-use deepthin_compiler::lower::{Asks, Role};
+use deepthin_compiler::lower::{Asks, Lines, Role};
 use deepthin_compiler::pack::PackedTensor;
 use deepthin_compiler::plan::{Plan, PlanOptions, Spec, plan};
 use deepthin_dsl::Model;
@@ -15,15 +15,19 @@ fn planned(model: &Model) -> (Plan, Vec<u32>) {
     (plan(&graph, &PlanOptions::new(16, 100)).unwrap(), blocks)
 }
 
-/// For each packed matrix of a step: where it lies, and where lines are asked for meanwhile.
-fn places(plan: &Plan, step: &Step) -> Vec<(u64, u64)> {
+/// For each packed matrix of a step: where it lies, and where lines are asked for with its even lines
+/// and with its odd ones.
+fn places(plan: &Plan, step: &Step) -> Vec<(u64, [u64; 2])> {
     let kernel = &plan.kernels[step.variants.last().unwrap().kernel];
     let at = |wanted: Role| {
         let place = kernel.lowered.buffers.iter().position(|role| *role == wanted)?;
         assert_eq!(step.operands[place].base, Base::Image);
         Some(step.operands[place].offset)
     };
-    (0..).map_while(|matrix| Some((at(Role::Weights(matrix))?, at(Role::Ahead(matrix))?))).collect()
+    let ahead = |matrix| {
+        Some([at(Role::Ahead(matrix, Lines::Even))?, at(Role::Ahead(matrix, Lines::Odd))?])
+    };
+    (0..).map_while(|matrix| Some((at(Role::Weights(matrix))?, ahead(matrix)?))).collect()
 }
 
 /// The place of the same matrix of another stored block.
@@ -52,9 +56,11 @@ fn a_block_that_is_applied_again_asks_for_the_next_one() {
             next_blocks += usize::from(next.is_some());
             for step in &plan.body[start..*end] {
                 for (weights, ahead) in places(&plan, step) {
-                    let expected = match next {
-                        Some(next) => twin(&plan, weights, *next),
-                        None => (weights + 8192).min(plan.regions.image - 64),
+                    let further = (weights + 8192).min(plan.regions.image - 64);
+                    let expected = match (is_repeated, next) {
+                        (false, _) => [further; 2],
+                        (true, Some(next)) => [twin(&plan, weights, *next), weights],
+                        (true, None) => [weights; 2],
                     };
                     assert_eq!(ahead, expected, "{sharing:?}, application {i}");
                 }
@@ -104,7 +110,7 @@ fn models_that_no_cache_keeps_ask_for_their_own_lines() {
         let said = plan.to_string().contains("asks for its own lines 192 bytes ahead");
         assert_eq!(said, head == Asks::Own, "{plan}");
         let said =
-            plan.to_string().contains("8192 bytes ahead, and for every second one of the op");
+            plan.to_string().contains("asks with even and odd lines for those behind the op");
         assert_eq!(said, expected == Asks::Operand, "{plan}");
         if expected == Asks::Own {
             let steps = plan.body.iter().chain(&plan.head);

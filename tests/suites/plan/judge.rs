@@ -223,7 +223,7 @@ impl Judge<'_> {
                 Role::Keys | Role::Values | Role::KeyScales | Role::ValueScales,
                 Op::Attention { .. },
             ) => self.cached(role, operand, bytes),
-            (Role::Ahead(_), Op::Linear { .. }) => {
+            (Role::Ahead(..), Op::Linear { .. }) => {
                 let is_inside = operand.offset + bytes <= self.plan.regions.image;
                 let fits = operand.base == Base::Image && is_inside;
                 fits.then_some(()).ok_or_else(|| "asks for what is no line of weights".to_owned())
