@@ -3,6 +3,7 @@
 use super::Change::{To, With};
 use super::Entry;
 
+const AHEAD: &str = "compiler/src/plan/ahead.rs";
 const ARENA: &str = "compiler/src/plan/arena.rs";
 const ATTENDED: &str = "compiler/src/plan/attended.rs";
 const IMAGE: &str = "compiler/src/plan/image.rs";
@@ -30,6 +31,13 @@ pub(super) const FAULTS: &[Entry] = &[
         IMAGE,
         "(segment.format, segment.activations) == (format, activations)",
         To("true"),
+    ),
+    ("repeated-blocks-ask-further-on", AHEAD, "next.or(itself)", To("{ let _ = itself; next }")),
+    (
+        "odd-lines-of-the-next-block",
+        AHEAD,
+        "theirs.filter(|_| lines == Lines::Even)",
+        To("{ let _ = lines; theirs }"),
     ),
     (
         "earlier-attention-merged",
