@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use deepthin::hw::system::System;
 use deepthin_runtime::threads::{MAX_THREADS, Pool, Worker};
 use deepthin_tests::alone;
-use rustix::thread::{CpuSet, sched_getaffinity};
+use rustix::thread::CpuSet;
 
 /// As many counters at zero.
 fn counters(count: usize) -> Vec<AtomicU32> {
@@ -201,23 +202,17 @@ fn counts_that_make_no_sense_are_refused() {
     assert!(Pool::new(usize::MAX).is_err());
 }
 
-/// The processors on which the calling thread may run.
-fn allowed() -> Vec<usize> {
-    let set = sched_getaffinity(None).unwrap();
-    (0..CpuSet::MAX_CPU).filter(|processor| set.is_set(*processor)).collect()
-}
-
 #[test]
 fn workers_are_pinned_and_the_caller_is_not() {
-    let before = allowed();
+    let before = System::read().usable;
     // All on one processor works, as more threads than cores do.
     let last = *before.last().unwrap();
     for places in [vec![last; 3], before.iter().copied().cycle().take(3).collect()] {
         let mut pool = Pool::new(3).unwrap();
         pool.pin(&places).unwrap();
         pool.run(&|worker: &Worker<'_>| match worker.thread {
-            0 => assert_eq!(allowed(), before),
-            thread => assert_eq!(allowed(), [places[thread]]),
+            0 => assert_eq!(System::read().usable, before),
+            thread => assert_eq!(System::read().usable, [places[thread]]),
         });
         rounds(&mut pool, 20, |_, _| ());
     }
@@ -230,7 +225,7 @@ fn processors_that_are_not_there_are_refused() {
     let few = "found 3 threads to pin, expected at most one for each of 2 processors";
     assert_eq!(said(&[0, 0]), few);
     let none = CpuSet::MAX_CPU;
-    let first = allowed()[0];
+    let first = System::read().usable[0];
     let message = said(&[first, first, none]);
     assert!(message.starts_with(&format!("thread 2 cannot be pinned to processor {none}: ")));
     let message = said(&[first, none - 1, first]);

@@ -108,6 +108,7 @@ impl Engine {
         let compile_time = start.elapsed();
         let threads = options.threads.unwrap_or_else(default_threads);
         notices.extend(threads_notice(threads));
+        // Said before weights are packed, which may take long.
         let processors = options.pin.then(placement::processors);
         if let Some(found) = processors.as_ref().map(Vec::len).filter(|found| *found < threads) {
             return Err(

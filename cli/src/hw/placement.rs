@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::path::Path;
 
-use super::system::{PROCESSORS, members, text, usable};
+use super::system::{PROCESSORS, indices, members, text, usable};
 
 /// What a logical processor shares.
 #[derive(Debug, Clone, Default)]
@@ -30,9 +30,9 @@ pub fn processors() -> Vec<usize> {
 /// What the system says in a processor's folder.
 fn neighbors(folder: &Path) -> Neighbors {
     let list = |path: &Path| text(path).map(|list| members(&list)).unwrap_or_default();
-    let caches = (0..16).map(|index| folder.join(format!("cache/index{index}")));
     let level = |cache: &Path| text(&cache.join("level"))?.parse::<u32>().ok();
-    let last = caches.filter_map(|cache| Some((level(&cache)?, cache))).max();
+    let caches = folder.join("cache");
+    let last = indices(&caches).filter_map(|cache| Some((level(&cache)?, cache))).max();
     Neighbors {
         core: list(&folder.join("topology/thread_siblings_list")),
         cache: last.map(|(_, cache)| list(&cache.join("shared_cpu_list"))).unwrap_or_default(),

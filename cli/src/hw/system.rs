@@ -1,7 +1,7 @@
 //! What the system says of the machine: the processor's name, its cores and caches, large pages.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -77,10 +77,14 @@ fn processor(cpuinfo: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
+/// The folders of a processor's caches: `index0`, `index1`, ..
+pub(super) fn indices(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    (0..16).map(|index| folder.join(format!("index{index}")))
+}
+
 /// The data caches in a folder of `index0`, `index1`, ..
 fn caches(folder: &Path) -> Vec<Cache> {
-    let indices = (0..16).map(|index| folder.join(format!("index{index}")));
-    let mut caches: Vec<Cache> = indices.filter_map(|index| cache(&index)).collect();
+    let mut caches: Vec<Cache> = indices(folder).filter_map(|index| cache(&index)).collect();
     caches.sort_by_key(|cache| cache.level);
     caches
 }

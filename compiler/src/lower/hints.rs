@@ -21,9 +21,8 @@ pub enum Asks {
     Own,
     /// Lines behind two operands of each matrix, one for its even and one for its odd lines, at the
     /// places of these; and those of the chunk of the KV cache at hand, where the kernel appends to
-    /// one: all into the level 2 cache. And each line that is read, as one that is read once: the
-    /// level 2 cache then gives it up before others, and keeps most of a block that is hardly larger
-    /// than it is until the block is read again.
+    /// one: all into the level 2 cache. And each line that is read, as one that is read once, which
+    /// pays where a block and what is asked for with it just pass that cache.
     Operand,
 }
 

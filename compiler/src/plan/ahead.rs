@@ -77,7 +77,7 @@ pub(super) fn across_blocks(
     schedule: &[Application],
     kernels: &[PlannedKernel],
 ) {
-    for (here, applications) in schedule.windows(2).enumerate().map(|(i, pair)| (i + 1, pair)) {
+    for (here, applications) in (1..).zip(schedule.windows(2)) {
         let [before, repeated] = applications else { continue };
         let [Some(&start), Some(&end)] = [ends.get(here - 1), ends.get(here)] else { continue };
         if before.block != repeated.block {

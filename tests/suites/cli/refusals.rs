@@ -1,5 +1,6 @@
 //! Wrong input of every kind to the verbs that run models: a code, a place, advice, no panic.
 
+use deepthin::hw::system::System;
 use deepthin_dsl::Model;
 use deepthin_dsl::model::{Group, TensorStorage};
 use deepthin_tests::gguf_model;
@@ -31,7 +32,7 @@ fn wrong_descriptions_are_told_whole_by_every_verb() {
 fn more_threads_than_processors_cannot_be_pinned() {
     let folder = Folder::new();
     let small = folder.small();
-    let cores = rustix::thread::sched_getaffinity(None).unwrap().count();
+    let cores = System::read().usable.len();
     let found = format!("found 1024 threads to pin, expected at most one for each of {cores} ");
     let fix = format!("-t {cores}, or leave out --pin");
     let threads = ["--random", "1", "-t", "1024", "--pin"];
