@@ -138,7 +138,8 @@ forms! {
     NarrowBytes [XM V] INVALID EVEX_Vpmovdb_xmmm128_k1z_zmm
     StoreHalf [HM H] VEX_Vmovups_xmmm128_xmm INVALID
     StoreQuarter [XM X] VEX_Vmovq_xmmm64_xmm INVALID
-    Broadcast [V M] VEX_Vbroadcastss_ymm_m32 EVEX_Vbroadcastss_zmm_k1z_xmmm32
+    BroadcastPs [V M] VEX_Vbroadcastss_ymm_m32 EVEX_Vbroadcastss_zmm_k1z_xmmm32
+    BroadcastD [V M] VEX_Vpbroadcastd_ymm_xmmm32 EVEX_Vpbroadcastd_zmm_k1z_xmmm32
     BroadcastFirst [V X] VEX_Vbroadcastss_ymm_xmm EVEX_Vbroadcastss_zmm_k1z_xmmm32
     BroadcastGeneral [V D] INVALID EVEX_Vpbroadcastd_zmm_k1z_r32
     FromGeneral [X D] VEX_Vmovd_xmm_rm32 INVALID

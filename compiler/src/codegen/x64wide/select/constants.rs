@@ -39,7 +39,7 @@ impl<'k> Selector<'k> {
             return self.made(Form::Zero, &[Part::Again, Part::Again]);
         }
         let id = self.code.constant(bits.to_le_bytes().to_vec());
-        self.made(Form::Broadcast, &[Part::Pool { id, for_every_lane: false }])
+        self.made(Form::BroadcastPs, &[Part::Pool { id, for_every_lane: false }])
     }
 
     /// A constant as a last operand.
