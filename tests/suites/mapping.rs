@@ -150,8 +150,10 @@ fn large_pages_are_asked_for_by_regions_that_are_read_whole() {
         assert_eq!(sum(&mut region), region.len() as u64);
         // A system without large pages knows no such flag.
         let knows = Path::new("/sys/kernel/mm/transparent_hugepage").exists();
-        let asks = flags_of(address).iter().any(|flag| flag == "hg");
-        assert_eq!(asks, knows && bytes >= LARGE, "{bytes} bytes");
+        for place in [address, address + bytes - 1] {
+            let asks = flags_of(place).iter().any(|flag| flag == "hg");
+            assert_eq!(asks, knows && bytes >= LARGE, "{bytes} bytes, at {place:#x}");
+        }
         let small = Region::new("a test", bytes as u64).unwrap();
         assert!(!flags_of(small.as_ptr() as usize).contains(&"hg".to_owned()));
     }
