@@ -20,11 +20,12 @@ use thiserror::Error;
 /// is as good as many.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 4_000 };
 
-/// How long it yields before it sleeps. Who waits longer than a step takes waits for a thread whose
+/// How long it yields before it sleeps; for as long after a job a pool's threads are in the way of
+/// those of another one. Who waits longer than a step takes waits for a thread whose
 /// core another process has for some slices of 3 ms. Yielding lets others have this core too, but
 /// sleeping would invite that process to it, and the threads would wait for each other in turn
 /// (specs/performance.md).
-const YIELDING: Duration = Duration::from_millis(if cfg!(loom) { 0 } else { 16 });
+pub const YIELDING: Duration = Duration::from_millis(if cfg!(loom) { 0 } else { 16 });
 
 /// Most threads of a pool.
 pub const MAX_THREADS: usize = 1024;

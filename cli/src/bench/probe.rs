@@ -2,7 +2,7 @@
 //!
 //! Both change within seconds on shared machines: the host moves virtual cores between caches, and
 //! neighbors take their share of the memory. A figure of speed is told with both beside it. A look
-//! takes some 15 ms, with a barrier of the runtime's own thread pool and a kernel of our own that
+//! takes some 100 ms, with a barrier of the runtime's own thread pool and a kernel of our own that
 //! reads half a GiB in the order of its addresses.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use deepthin_compiler::codegen::clif::Clif;
 use deepthin_runtime::memory::OutOfMemory;
-use deepthin_runtime::threads::{Pool, Worker};
+use deepthin_runtime::threads::{Pool, Worker, YIELDING};
 
 use super::kernel::{self, ProbeCode, ProbeError, ProbeKernel, READ_BLOCK};
 use super::statistics::median;
@@ -29,6 +29,14 @@ const BATCHES: u32 = 5;
 const LEAST_CROSSINGS: u32 = 10;
 const MOST_CROSSINGS: u32 = 10_000;
 const BATCH: Duration = Duration::from_micros(500);
+
+/// A crossing that takes as long is one of threads that share a core, and how long the system is
+/// given to part them: new threads may begin on the same core, beside an idle one.
+const TOGETHER: Duration = Duration::from_micros(10);
+const PARTING: Duration = Duration::from_millis(50);
+
+/// A pause in which threads without work go to sleep.
+const REST: Duration = YIELDING.saturating_add(Duration::from_millis(4));
 
 /// Reads of a look, of which the median is told.
 const READS: usize = 3;
@@ -105,7 +113,11 @@ impl Team {
         if self.threads() == 1 {
             return None;
         }
-        let first = self.crossings(LEAST_CROSSINGS).as_nanos() / u128::from(LEAST_CROSSINGS);
+        let begin = Instant::now();
+        let mut first = self.crossings(LEAST_CROSSINGS).as_nanos() / u128::from(LEAST_CROSSINGS);
+        while first > TOGETHER.as_nanos() && begin.elapsed() < PARTING {
+            first = self.crossings(LEAST_CROSSINGS).as_nanos() / u128::from(LEAST_CROSSINGS);
+        }
         let count = u32::try_from(BATCH.as_nanos() / first.max(1)).unwrap_or(MOST_CROSSINGS);
         let count = count.clamp(LEAST_CROSSINGS, MOST_CROSSINGS);
         let one = |batch: Duration| batch.as_secs_f64() * 1e9 / f64::from(count);
@@ -167,8 +179,23 @@ impl Probe {
         self.read.as_ref().map_or(0, |(_, bytes)| *bytes)
     }
 
-    /// Looks.
+    /// Looks, and lets the threads of those who are timed before and behind it go to sleep, and its
+    /// own: a thread that yields takes its part of a core, and what is timed meanwhile up to three
+    /// times as long.
     pub fn look(&mut self) -> Regime {
+        self.rest();
+        let regime = self.measured();
+        self.rest();
+        regime
+    }
+
+    fn rest(&self) {
+        if self.threads() > 1 {
+            std::thread::sleep(REST);
+        }
+    }
+
+    fn measured(&mut self) -> Regime {
         let read_rate = self.read.as_ref().and_then(|(instances, bytes)| {
             let mut rate = || *bytes as f64 / self.team.time(instances, 1).as_secs_f64().max(1e-9);
             // What nobody has touched for some time the host may have put away: not its memory's rate.
