@@ -21,9 +21,13 @@ pub enum Asks {
     Own,
     /// Lines behind two operands of each matrix, one for its even and one for its odd lines, at the
     /// places of these; and those of the chunk of the KV cache at hand, where the kernel appends to
-    /// one: all into the level 2 cache. And each line that is read, as one that is read once, which
-    /// pays where a block and what is asked for with it just pass that cache.
-    Operand,
+    /// one: all into the level 2 cache.
+    Operand {
+        /// Whether this token reads the block for the last time. Then each line that is read is asked
+        /// for too, as one that is read once, so that it is the first to leave that cache, which a
+        /// block and what is asked for with it just pass.
+        is_last: bool,
+    },
 }
 
 /// Every second line of a matrix. Those that a loop goes through count as even.
@@ -73,7 +77,7 @@ pub(super) struct Beside {
 /// Whether a kernel reads operands for what it asks for. Tiles of several tokens have the operands
 /// too, for one call serves all tiles of a step, but read the same lines several times.
 pub(super) fn asks_of_operands(kernel: &LinearKernel) -> bool {
-    kernel.asks == Asks::Operand && kernel.tokens == 1
+    matches!(kernel.asks, Asks::Operand { .. }) && kernel.tokens == 1
 }
 
 /// What is asked for with the lines of each matrix.
@@ -86,13 +90,14 @@ pub(super) fn asked(
     let all = weights.iter().enumerate().map(|(i, &buffer)| match kernel.asks {
         Asks::Nothing => Vec::new(),
         Asks::Own => vec![own(buffer, OWN_DISTANCE)],
-        Asks::Operand => {
+        Asks::Operand { is_last } => {
             let mut behind = |name, lines| {
                 let buffer = parts.buffer(&format!("{name}{i}"), Role::Ahead(i, lines), LINE);
                 Ahead { buffer, start: 0, with: Some(lines), locality: Locality::L2 }
             };
             let even = behind("ahead_even", Lines::Even);
-            vec![even, behind("ahead_odd", Lines::Odd), own(buffer, 0)]
+            let odd = behind("ahead_odd", Lines::Odd);
+            [Some(even), Some(odd), is_last.then(|| own(buffer, 0))].into_iter().flatten().collect()
         }
     });
     let all: Vec<Vec<Ahead>> = all.collect();

@@ -7,7 +7,8 @@
 //! bytes further on. Where it is applied again, its weights come from the caches and the memory has
 //! nothing to do: then the even ones are those of the same matrix of the next stored block, and the
 //! odd ones those that are read anyway, for the memory gives lines at half the pace at most at which
-//! this block is read. When the next block's turn comes, a part of its weights is in the caches. The
+//! this block is read. When the next block's turn comes, a part of its weights is in the caches. What
+//! a token reads for the last time is to leave the level 2 cache first ([`Asks::Operand`]). The
 //! kernel of q, k and v asks for the chunk at hand of its own KV slot too, which attention reads next
 //! and no cache has.
 //!
@@ -36,10 +37,30 @@ const UNKEPT: u64 = 96_000_000;
 /// What the kernels of a model do well to ask for.
 #[derive(Default)]
 pub(super) struct Pays {
-    /// Those of its blocks.
-    pub(super) blocks: Asks,
+    /// Those of its blocks, where none is applied again.
+    blocks: Asks,
     /// Those of its head.
     pub(super) head: Asks,
+}
+
+impl Pays {
+    /// Those of an application of a schedule.
+    pub(super) fn application(&self, schedule: &[Application], at: usize) -> Asks {
+        let block = |at: usize| schedule.get(at).map(|application| application.block);
+        match self.blocks {
+            Asks::Operand { .. } => Asks::Operand { is_last: block(at) != block(at + 1) },
+            others => others,
+        }
+    }
+}
+
+/// What a kernel of several tokens is told, which asks for nothing: it has the operands of the step's
+/// other kernels, and is the same in every application.
+pub(super) fn of_tile(tokens: u32, asks: Asks) -> Asks {
+    match asks {
+        Asks::Operand { .. } if tokens > 1 => Asks::Operand { is_last: true },
+        own => own,
+    }
 }
 
 /// What asking for pays in a model.
@@ -49,7 +70,7 @@ pub(super) fn pays(graph: &Graph) -> Pays {
     let times = if repeats { 2 } else { 1 };
     let is_unkept = weight_bytes(graph).saturating_mul(times) >= UNKEPT;
     let own = if is_unkept { Asks::Own } else { Asks::Nothing };
-    Pays { blocks: if repeats { Asks::Operand } else { own }, head: own }
+    Pays { blocks: if repeats { Asks::Operand { is_last: true } } else { own }, head: own }
 }
 
 /// Bytes of the stored weights: the head's and each stored block's.

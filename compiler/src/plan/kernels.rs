@@ -3,8 +3,8 @@
 use crate::fir::HeadShape;
 use crate::format::{Activations, KvFormat};
 use crate::lower::{
-    AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Lowered, Segment, lower_attention,
-    lower_attention_chunks, lower_embed, lower_linear,
+    Asks, AttentionKernel, EmbedKernel, EpilogueKernel, LinearKernel, Lowered, Segment,
+    lower_attention, lower_attention_chunks, lower_embed, lower_linear,
 };
 
 /// A description of a kernel: equal descriptions are one kernel.
@@ -78,7 +78,10 @@ fn base_name(spec: &Spec) -> String {
             };
             let formats: Vec<String> = k.segments.iter().map(segment_name).collect();
             let rows = k.panels() * crate::pack::layout::PANEL;
-            format!("{merge}{norm}{kind}_{}_{rows}x{}_t{}", formats.join("_"), k.columns, k.tokens)
+            let is_last = k.tokens == 1 && k.asks == Asks::Operand { is_last: true };
+            let last = if is_last { "_last" } else { "" };
+            let (formats, columns, tokens) = (formats.join("_"), k.columns, k.tokens);
+            format!("{merge}{norm}{kind}_{formats}_{rows}x{columns}_t{tokens}{last}")
         }
     }
 }

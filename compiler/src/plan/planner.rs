@@ -71,7 +71,7 @@ impl<'a> Planner<'a> {
         let site = |func, slots| Site { func, slots, block: None, kv: 0, cache: None, asks };
         let mut body = self.func(&site(&graph.embed, &embed))?;
         let mut application_ends = Vec::with_capacity(graph.schedule.len());
-        for application in &graph.schedule {
+        for (at, application) in graph.schedule.iter().enumerate() {
             let index = application.func as usize;
             let func = &graph.blocks[index];
             let context = self.options.context;
@@ -79,7 +79,7 @@ impl<'a> Planner<'a> {
             let block = Some(application.block);
             let kv = self.kv_bytes;
             self.kv_bytes += cache.map_or(0, CacheLayout::bytes);
-            let (slots, asks) = (&blocks[index], pays.blocks);
+            let (slots, asks) = (&blocks[index], pays.application(&graph.schedule, at));
             let site = Site { func, slots, block, kv, cache, asks };
             body.extend(self.func(&site)?);
             application_ends.push(body.len());
@@ -255,7 +255,10 @@ impl<'a> Planner<'a> {
 
     /// A product's kernels by falling tile.
     fn tiled(&self, kernel: &LinearKernel) -> Vec<(u32, Spec)> {
-        let of = |&tokens| (tokens, Spec::Linear(LinearKernel { tokens, ..kernel.clone() }));
+        let of = |&tokens| {
+            let asks = ahead::of_tile(tokens, kernel.asks);
+            (tokens, Spec::Linear(LinearKernel { tokens, asks, ..kernel.clone() }))
+        };
         self.options.tiles.iter().map(of).collect()
     }
 

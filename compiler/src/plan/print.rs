@@ -80,8 +80,11 @@ fn asked(spec: &Spec) -> String {
         Spec::Linear(LinearKernel { tokens: 1, asks: Asks::Own, .. }) => {
             format!(" asks for its own lines {OWN_DISTANCE} bytes ahead")
         }
-        Spec::Linear(LinearKernel { tokens: 1, asks: Asks::Operand, .. }) => {
-            " asks with even and odd lines for those behind the operands of its matrices".to_owned()
+        Spec::Linear(LinearKernel { tokens: 1, asks: Asks::Operand { is_last }, .. }) => {
+            let own = if *is_last { ", and lets its own leave first" } else { "" };
+            format!(
+                " asks with even and odd lines for those behind the operands of its matrices{own}"
+            )
         }
         _ => String::new(),
     }

@@ -33,6 +33,8 @@ pub(super) const FAULTS: &[Entry] = &[
         To("true"),
     ),
     ("repeated-blocks-ask-further-on", AHEAD, "next.or(itself)", To("{ let _ = itself; next }")),
+    ("lines-read-again-leave-first", AHEAD, "block(at) != block(at + 1)", To("true")),
+    ("tiles-for-each-application", AHEAD, "if tokens > 1 =>", To("if tokens > 9 =>")),
     (
         "odd-lines-of-the-next-block",
         AHEAD,

@@ -63,11 +63,15 @@ fn touched(kernel: &Kernel, scalars: &[i64], names: [&str; 2]) -> Touched {
     all
 }
 
+/// Asks of operands, where a block is read again and where it is not.
+const AGAIN: Asks = Asks::Operand { is_last: false };
+const LAST: Asks = Asks::Operand { is_last: true };
+
 /// What is asked for with the weights: a buffer, the bytes behind them, and with one of so many lines.
 const ASKED: [(Asks, &str, u32, usize); 4] = [
-    (Asks::Operand, "w0", 0, 1),
-    (Asks::Operand, "ahead_even0", 0, 2),
-    (Asks::Operand, "ahead_odd0", 0, 2),
+    (LAST, "w0", 0, 1),
+    (LAST, "ahead_even0", 0, 2),
+    (AGAIN, "ahead_odd0", 0, 2),
     (Asks::Own, "w0", OWN_DISTANCE, 1),
 ];
 
@@ -155,7 +159,8 @@ fn own_lines_are_not_to_be_kept_and_others_are() {
     for (asks, expected) in [
         (Asks::Nothing, &[][..]),
         (Asks::Own, &[Locality::NonTemporal]),
-        (Asks::Operand, &[Locality::L2, Locality::NonTemporal]),
+        (AGAIN, &[Locality::L2]),
+        (LAST, &[Locality::L2, Locality::NonTemporal]),
     ] {
         let mut all = Vec::new();
         localities(&kernel(format, Activations::Q8(Group::Of32), (16, 1), asks).body, &mut all);
@@ -171,7 +176,7 @@ fn tiles_of_tokens_ask_for_nothing() {
     for (asks, name, ..) in ASKED {
         let kernel = kernel("q4g32m".parse().unwrap(), Activations::F32, (16, 4), asks);
         let has_operand = kernel.buffers.values().any(|buffer| buffer.name == "ahead_even0");
-        assert_eq!(has_operand, asks == Asks::Operand, "one call for all tiles");
+        assert_eq!(has_operand, asks != Asks::Own, "one call for all tiles");
         assert!(touched(&kernel, &[0, 3], ["w0", name]).asked.is_empty());
     }
 }
@@ -194,7 +199,7 @@ fn the_chunk_at_hand_is_asked_for_beside_the_weights() {
                 norm: None,
                 segments: vec![segment],
                 epilogue: EpilogueKernel::RopeAppend { heads, kv_heads, head_dim, context, kv },
-                asks: Asks::Operand,
+                asks: AGAIN,
             };
             let kernel = lower_linear("qkv", &kernel).kernel;
             let chunk_lines = kv_heads * 64 * head_dim * bytes / LINE;
