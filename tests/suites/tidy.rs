@@ -29,7 +29,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("runtime/src/mapping.rs", "answers the signal of a page that a mapped file has lost"),
     ("runtime/src/memory.rs", "allocates the arena"),
     ("runtime/src/session/walk.rs", "hands buffers to kernels"),
-    ("runtime/src/threads.rs", "shares a step between threads"),
+    ("runtime/src/threads/mod.rs", "shares a step between threads"),
     ("tests/fuzz/src/lib.rs", "bounds what a fuzz target allocates"),
     ("tests/harness/emulated/mod.rs", "stands for kernels in another process"),
     ("tests/harness/faulty.rs", "writes where a wrong kernel would"),

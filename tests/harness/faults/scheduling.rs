@@ -6,7 +6,7 @@ use super::Entry;
 const SESSION: &str = "runtime/src/session/mod.rs";
 const WALK: &str = "runtime/src/session/walk.rs";
 const PROGRAM: &str = "runtime/src/program.rs";
-const THREADS: &str = "runtime/src/threads.rs";
+const THREADS: &str = "runtime/src/threads/mod.rs";
 
 pub(super) const FAULTS: &[Entry] = &[
     (

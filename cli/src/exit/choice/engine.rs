@@ -133,8 +133,10 @@ impl From<ThreadError> for Failure {
             ThreadError::Count(_) => {
                 Failure::new(Exit::Usage, error).fix("ask for a possible number with -t")
             }
-            ThreadError::Spawn { started, .. } => Failure::new(Exit::Resource, error)
-                .fix(format!("ask for no more than can be had: -t {started}")),
+            ThreadError::Stacks { fit: most, .. } | ThreadError::Spawn { started: most, .. } => {
+                Failure::new(Exit::Resource, error)
+                    .fix(format!("ask for no more than can be had: -t {most}"))
+            }
             ThreadError::Processors { processors, .. } => Failure::new(Exit::Usage, error)
                 .fix(format!("ask for fewer threads with -t {processors}, or leave out --pin")),
             ThreadError::Pin { .. } => Failure::new(Exit::Resource, error)

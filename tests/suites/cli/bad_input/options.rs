@@ -30,7 +30,12 @@ pub(super) fn cases() -> Vec<Case> {
             .script("ulimit -v 900000; exec \"$@\"")
             .fails(
                 71,
-                ["started ", " of 1024 threads", "fix: ask for no more than can be had: -t "],
+                [
+                    "found room for ",
+                    " of 1024 threads",
+                    "a thread's stack",
+                    "fix: ask for no more than can be had: -t ",
+                ],
             ),
     ];
     for (row, flag, value, range) in [

@@ -6,6 +6,9 @@
 //! than cores work, somewhat slower: who waits yields at once.
 #![expect(unsafe_code, reason = "a job borrows from the caller's stack; the pool outlives no job")]
 
+mod error;
+
+use crate::memory::Region;
 use crate::sync::{
     Arc, AtomicBool, AtomicU32, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, Ordering,
     spin_loop, yield_now,
@@ -13,7 +16,8 @@ use crate::sync::{
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
-use thiserror::Error;
+
+pub use error::ThreadError;
 
 /// Spins before a waiting thread yields. A barrier crossing takes some tens of nanoseconds when
 /// everyone is running, a step some tens of microseconds. To the model checker one look while awake
@@ -30,43 +34,11 @@ pub const YIELDING: Duration = Duration::from_millis(if cfg!(loom) { 0 } else { 
 /// Most threads of a pool.
 pub const MAX_THREADS: usize = 1024;
 
-/// Threads could not be had.
-#[derive(Debug, Error)]
-pub enum ThreadError {
-    /// A count that makes no sense.
-    #[error("{0} threads asked for, expected 1 to {MAX_THREADS}")]
-    Count(usize),
-    /// The operating system refused.
-    #[error("started {started} of {wanted} threads: {cause}")]
-    Spawn {
-        /// Threads that run, the caller's included.
-        started: usize,
-        /// Threads asked for.
-        wanted: usize,
-        /// The system's answer.
-        cause: std::io::Error,
-    },
-    /// More threads to pin than processors to pin them to.
-    #[error(
-        "found {threads} threads to pin, expected at most one for each of {processors} processors"
-    )]
-    Processors {
-        /// Threads asked for.
-        threads: usize,
-        /// Processors at hand.
-        processors: usize,
-    },
-    /// The operating system refused to bind a thread to a processor.
-    #[error("thread {thread} cannot be pinned to processor {processor}: {cause}")]
-    Pin {
-        /// The thread's number.
-        thread: usize,
-        /// The logical processor's number.
-        processor: usize,
-        /// The system's answer.
-        cause: std::io::Error,
-    },
-}
+/// Bytes of a worker's stack.
+const STACK: usize = 2 << 20;
+
+/// Bytes set aside for starting a worker: its stack, the page that guards it, its record.
+const ROOM: u64 = STACK as u64 + (64 << 10);
 
 /// A word that threads wait on: a generation number that only grows.
 struct Gate {
@@ -200,10 +172,14 @@ pub struct Pool {
 
 impl Pool {
     /// Starts a pool of `threads` threads, the caller's own included.
+    ///
+    /// # Errors
+    /// A count that makes no sense; too little memory for the stacks; the system's.
     pub fn new(threads: usize) -> Result<Self, ThreadError> {
         if threads == 0 || threads > MAX_THREADS {
             return Err(ThreadError::Count(threads));
         }
+        let mut rooms = rooms(threads)?;
         let shared = Arc::new(Shared {
             job: Mutex::new(None),
             start: Gate::new(threads),
@@ -213,8 +189,10 @@ impl Pool {
         });
         let mut pool = Pool { shared, workers: Vec::with_capacity(threads - 1) };
         for thread in 1..threads {
+            rooms.pop();
             let shared = Arc::clone(&pool.shared);
             let spawned = Builder::new()
+                .stack_size(STACK)
                 .name(format!("deepthin-{thread}"))
                 .spawn(move || work(&shared, thread, threads));
             match spawned {
@@ -276,6 +254,22 @@ impl Pool {
         job(&worker);
         self.shared.done.wait(threads);
     }
+}
+
+/// Memory for each worker's start and one more, given back one by one as they start: a process at
+/// its limit is told so here, where a message can still be made. What starting a thread allocates
+/// besides its stack ends the process where there is nothing left.
+fn rooms(threads: usize) -> Result<Vec<Region>, ThreadError> {
+    if threads == 1 {
+        return Ok(Vec::new());
+    }
+    let room = |fit: usize| {
+        let refused = |cause| ThreadError::Stacks { fit: fit.max(1), wanted: threads, cause };
+        Region::new("a thread's stack", ROOM).map_err(refused)
+    };
+    let mut rooms = (0..threads).map(room).collect::<Result<Vec<_>, _>>()?;
+    rooms.pop();
+    Ok(rooms)
 }
 
 /// Pins the thread that calls to a logical processor.
