@@ -1,7 +1,7 @@
 //! Work that falls into parts, on several threads.
 
+use deepthin_runtime::threads::together;
 use std::sync::{Mutex, PoisonError};
-use std::thread::{Builder, ScopedJoinHandle};
 
 /// Does `work` on each part, on at most `threads` threads: the caller's is one of them, and does
 /// alone what no other thread can be had for.
@@ -21,14 +21,5 @@ pub(crate) fn on_threads<T: Send, E: Send>(
             work(part)?;
         }
     };
-    std::thread::scope(|scope| {
-        let spawn = |_| Builder::new().spawn_scoped(scope, run).ok();
-        let others: Vec<_> = (1..threads).map_while(spawn).collect();
-        let own = run();
-        let join = |other: ScopedJoinHandle<'_, _>| match other.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        others.into_iter().map(join).chain([own]).collect()
-    })
+    together(threads, run, run)
 }

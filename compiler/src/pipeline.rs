@@ -12,9 +12,10 @@ use deepthin_runtime::abi::{BufferInfo, KernelCode, KernelInfo, ScalarInfo};
 use deepthin_runtime::memory::Region;
 use deepthin_runtime::program::Program;
 use deepthin_runtime::session::Constants;
+use deepthin_runtime::threads::together;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::thread::{Builder, ScopedJoinHandle};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use thiserror::Error;
 
 /// Why a model did not compile.
@@ -115,25 +116,16 @@ pub fn emit_on(
     kernels: &[Verified],
     threads: usize,
 ) -> Result<Vec<Code>, CodegenError> {
-    let threads = threads.clamp(1, kernels.len().max(1));
-    // Neighbors in the list are alike in size: deal them out in turn.
-    let work = |first: usize| {
-        let own = kernels.iter().enumerate().skip(first).step_by(threads);
-        own.map(|(i, k)| (i, backend.emit(k))).collect::<Vec<_>>()
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let own = std::iter::from_fn(|| {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            Some((i, backend.emit(kernels.get(i)?)))
+        });
+        own.collect::<Vec<_>>()
     };
-    let mut codes = Vec::with_capacity(kernels.len());
-    std::thread::scope(|scope| {
-        let spawn = |first| Builder::new().spawn_scoped(scope, move || work(first));
-        let others: Vec<_> = (1..threads).map(|first| (first, spawn(first))).collect();
-        codes.extend(work(0));
-        for (first, other) in others {
-            match other.map(ScopedJoinHandle::join) {
-                Ok(Ok(part)) => codes.extend(part),
-                Ok(Err(panic)) => std::panic::resume_unwind(panic),
-                Err(_) => codes.extend(work(first)), // no thread to be had: this one does it
-            }
-        }
-    });
+    let parts = together(threads.min(kernels.len()), work, work);
+    let mut codes: Vec<_> = parts.into_iter().flatten().collect();
     codes.sort_by_key(|(i, _)| *i);
     codes.into_iter().map(|(_, code)| code).collect()
 }

@@ -5,11 +5,11 @@
 //! threads read and hash by themselves, and then of the pieces' digests in their order: it depends
 //! on the content alone.
 
+use crate::threads::together;
 use std::convert::Infallible;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{Builder, ScopedJoinHandle};
 
 use twox_hash::XxHash3_128;
 
@@ -80,17 +80,9 @@ impl Digest {
     ) -> Result<Digest, Ended<E>> {
         let count = len.div_ceil(PIECE_BYTES as u64);
         let work = Work { len, next: AtomicU64::new(0), stop: AtomicBool::new(false), read };
-        let others = threads.min(usize::try_from(count).unwrap_or(usize::MAX));
-        let mut parts = std::thread::scope(|scope| {
-            let spawn = |_| Builder::new().spawn_scoped(scope, || work.run(&mut |_| true)).ok();
-            let others: Vec<_> = (1..others).map_while(spawn).collect();
-            let own = work.run(&mut |done| watch(done).is_continue());
-            let join = |other: ScopedJoinHandle<'_, _>| match other.join() {
-                Ok(part) => part,
-                Err(panic) => std::panic::resume_unwind(panic),
-            };
-            others.into_iter().map(join).chain([own]).collect::<Vec<Part<E>>>()
-        });
+        let threads = threads.min(usize::try_from(count).unwrap_or(usize::MAX));
+        let own = || work.run(&mut |done| watch(done).is_continue());
+        let mut parts: Vec<Part<E>> = together(threads, || work.run(&mut |_| true), own);
         let failures = parts.iter_mut().filter_map(|part| part.failure.take());
         if let Some((_, error)) = failures.min_by_key(|(index, _)| *index) {
             return Err(Ended::Failed(error));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use deepthin_runtime::abi::KernelCode;
+use deepthin_runtime::threads::together;
 
 use super::case::{Case, text_fingerprint};
 use super::choices::mix;
@@ -181,20 +182,10 @@ pub fn in_parallel<T: Send>(
         }
     };
     let mut ordered: Vec<Option<T>> = (0..jobs).map(|_| None).collect();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> =
-            (0..threads.clamp(1, jobs.max(1))).map(|_| scope.spawn(work)).collect();
-        for worker in workers {
-            let results = match worker.join() {
-                Ok(results) => results,
-                Err(panic) => std::panic::resume_unwind(panic),
-            };
-            for (number, result) in results {
-                if let Some(place) = ordered.get_mut(number) {
-                    *place = Some(result);
-                }
-            }
+    for (number, result) in together(threads.min(jobs), work, work).into_iter().flatten() {
+        if let Some(place) = ordered.get_mut(number) {
+            *place = Some(result);
         }
-    });
+    }
     ordered
 }

@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "a job borrows from the caller's stack; the pool outlives no job")]
 
 mod error;
+mod together;
 
 use crate::memory::Region;
 use crate::sync::{
@@ -18,6 +19,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 pub use error::ThreadError;
+pub use together::together;
 
 /// Spins before a waiting thread yields. A barrier crossing takes some tens of nanoseconds when
 /// everyone is running, a step some tens of microseconds. To the model checker one look while awake
