@@ -160,32 +160,52 @@ impl Integer<'_> {
         vectors: &Range<usize>,
         mut dots: Vec<ValueId>,
     ) -> Vec<ValueId> {
-        let Codes { bits, .. } = self.codes;
-        let quads = codes::quads(bits);
-        for unit in 0..codes::units(bits) {
-            let lines: Vec<Vec<ValueId>> =
-                vectors.clone().map(|v| self.lines(b, piece, block, unit, v)).collect();
-            for quad in 0..quads {
-                let is_apart = self.highs_apart && quad == 1;
-                let bytes = lines.iter().map(|lines| match is_apart {
-                    true => codes::highs_in_place(b, lines[0]),
-                    false => codes::bytes(b, bits, lines, quad),
-                });
-                let bytes: Vec<ValueId> = bytes.collect();
-                let first = if is_apart { dots.len() / 2 } else { 0 };
-                for token in 0..self.tokens() {
-                    let k = (unit * quads + quad) * 4;
-                    let at = self.x.code(token).sum(&self.piece_at(piece, self.x.piece));
-                    let at = block.along(at, BLOCK_COLUMNS).offset(i64::from(k));
-                    let x = b.splat(Elem::I32, self.x.codes, at);
-                    for (v, &bytes) in bytes.iter().enumerate() {
-                        let dot = &mut dots[first + token as usize * vectors.len() + v];
-                        *dot = b.dot4(bytes, x, *dot);
-                    }
-                }
+        // The three lines that codes of 6 bits are put together from, of one vector after the other
+        // where registers are few: x is read once more for it, instead of a sum from the stack.
+        let is_short = self.codes.bits == Bits::Six && b.lanes() == SHORT_OF_REGISTERS;
+        let at_once = if is_short { 1 } else { vectors.len() };
+        for unit in 0..codes::units(self.codes.bits) {
+            for first in vectors.clone().step_by(at_once) {
+                let some = first..vectors.end.min(first + at_once);
+                self.unit(b, (piece, block, unit), vectors, some, &mut dots);
             }
         }
         dots
+    }
+
+    /// Dots over a unit of a block, for `some` of the vectors that `dots` are of.
+    fn unit(
+        &self,
+        b: &mut Builder,
+        (piece, block, unit): (Piece, Count, u32),
+        vectors: &Range<usize>,
+        some: Range<usize>,
+        dots: &mut [ValueId],
+    ) {
+        let Codes { bits, .. } = self.codes;
+        let quads = codes::quads(bits);
+        let lines: Vec<Vec<ValueId>> =
+            some.clone().map(|v| self.lines(b, piece, block, unit, v)).collect();
+        for quad in 0..quads {
+            let is_apart = self.highs_apart && quad == 1;
+            let bytes = lines.iter().map(|lines| match is_apart {
+                true => codes::highs_in_place(b, lines[0]),
+                false => codes::bytes(b, bits, lines, quad),
+            });
+            let bytes: Vec<ValueId> = bytes.collect();
+            let highs = if is_apart { dots.len() / 2 } else { 0 };
+            for token in 0..self.tokens() {
+                let k = (unit * quads + quad) * 4;
+                let at = self.x.code(token).sum(&self.piece_at(piece, self.x.piece));
+                let at = block.along(at, BLOCK_COLUMNS).offset(i64::from(k));
+                let x = b.splat(Elem::I32, self.x.codes, at);
+                for (v, &bytes) in some.clone().zip(&bytes) {
+                    let own = token as usize * vectors.len() + (v - vectors.start);
+                    let dot = &mut dots[highs + own];
+                    *dot = b.dot4(bytes, x, *dot);
+                }
+            }
+        }
     }
 
     /// The lines of a unit of one row vector.
