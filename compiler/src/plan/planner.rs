@@ -10,8 +10,8 @@ use super::{Plan, PlanError, PlanOptions};
 use crate::fir::{Epilogue, Graph, HeadShape, NormSpec, Op, ValueId, Weight, WeightId};
 use crate::format::KvFormat;
 use crate::lower::{
-    AttentionKernel, CHUNK, CacheLayout, EmbedKernel, EpilogueKernel, LinearKernel, Role,
-    maxima_bytes, vector_bytes,
+    Asks, AttentionKernel, CHUNK, CacheLayout, EmbedKernel, EpilogueKernel, LinearKernel, Merge,
+    Role, maxima_bytes, vector_bytes,
 };
 use crate::pack::layout::{Layout, PANEL};
 use crate::pack::tables::RopeTable;
@@ -245,12 +245,30 @@ impl<'a> Planner<'a> {
             epilogue,
             asks: site.asks,
         };
-        let whole = self.step(site, &self.tiled(&kernel), &bound, split);
-        let Some(merge) = attended::merged(func, x, site.cache) else { return Ok(vec![whole]) };
+        Ok(match attended::merged(func, x, site.cache) {
+            None => vec![self.step(site, &self.tiled(&kernel), &bound, split)],
+            Some(merge) => self.behind_attention(site, kernel, merge, &bound, split),
+        })
+    }
+
+    /// A product behind attention: of several tokens, and of one, whose chunks it merges.
+    fn behind_attention(
+        &mut self,
+        site: &Site<'_>,
+        kernel: LinearKernel,
+        merge: Merge,
+        bound: &Bound,
+        split: Split,
+    ) -> Vec<Step> {
+        // Of several tokens even the last one by itself finds its weights in the caches.
+        let plain = LinearKernel { asks: Asks::Nothing, ..kernel.clone() };
+        let several = self.step(site, &self.tiled(&plain), bound, split);
         let merging = Spec::Linear(LinearKernel { merge: Some(merge), ..kernel });
-        let one = self.step(site, &[(1, merging)], &bound, split);
-        let (several, by_itself) = (Passes::SeveralTokens, Passes::OneToken);
-        Ok(vec![Step { passes: several, ..whole }, Step { passes: by_itself, ..one }])
+        let one = self.step(site, &[(1, merging)], bound, split);
+        vec![
+            Step { passes: Passes::SeveralTokens, ..several },
+            Step { passes: Passes::OneToken, ..one },
+        ]
     }
 
     /// A product's kernels by falling tile.

@@ -1,7 +1,7 @@
 //! The plan as text, for `dump --stage plan`.
 
 use super::{Plan, Spec};
-use crate::lower::{Asks, LinearKernel, OWN_DISTANCE};
+use crate::lower::{Asks, EpilogueKernel, LinearKernel, Lines, OWN_DISTANCE, Role};
 use crate::pack::Content;
 use deepthin_runtime::program::{Base, Operand, Passes, Split, Step};
 use std::fmt;
@@ -67,10 +67,26 @@ impl Plan {
             Passes::OneToken => f.write_str(" of one token")?,
             Passes::SeveralTokens => f.write_str(" of several tokens")?,
         }
-        for operand in &step.operands {
-            write!(f, " {}", Place(operand))?;
+        let last = step.variants.last().and_then(|variant| self.kernels.get(variant.kernel));
+        let roles = last.map_or(&[][..], |kernel| &kernel.lowered.buffers);
+        for (at, operand) in step.operands.iter().enumerate() {
+            let Some(Role::Ahead(_, lines)) = roles.get(at) else {
+                write!(f, " {}", Place(operand))?;
+                continue;
+            };
+            let lines = match lines {
+                Lines::Even => "even",
+                Lines::Odd => "odd",
+            };
+            write!(f, " {lines}({}{})", Place(operand), self.holder(operand.offset))?;
         }
         writeln!(f)
+    }
+
+    /// The block whose weights a byte of the image belongs to.
+    fn holder(&self, offset: u64) -> String {
+        let tensor = self.image.iter().rfind(|tensor| tensor.offset <= offset);
+        tensor.and_then(|tensor| tensor.block).map_or(String::new(), |b| format!(" of block {b}"))
     }
 }
 
@@ -80,11 +96,15 @@ fn asked(spec: &Spec) -> String {
         Spec::Linear(LinearKernel { tokens: 1, asks: Asks::Own, .. }) => {
             format!(" asks for its own lines {OWN_DISTANCE} bytes ahead")
         }
-        Spec::Linear(LinearKernel { tokens: 1, asks: Asks::Operand { is_last }, .. }) => {
-            let own = if *is_last { ", and lets its own leave first" } else { "" };
-            format!(
-                " asks with even and odd lines for those behind the operands of its matrices{own}"
-            )
+        Spec::Linear(LinearKernel {
+            tokens: 1, asks: Asks::Operand { is_last }, epilogue, ..
+        }) => {
+            let cache = match epilogue {
+                EpilogueKernel::RopeAppend { .. } => ", for the KV chunk at hand",
+                _ => "",
+            };
+            let own = if *is_last { ", and lets its own lines leave first" } else { "" };
+            format!(" asks for lines behind `even` and `odd`{cache}{own}")
         }
         _ => String::new(),
     }

@@ -5,7 +5,7 @@ use deepthin_compiler::pack::PackedTensor;
 use deepthin_compiler::plan::{Plan, PlanOptions, Spec, plan};
 use deepthin_dsl::Model;
 use deepthin_dsl::model::Sharing;
-use deepthin_runtime::program::{Base, Step};
+use deepthin_runtime::program::{Base, Passes, Step};
 use deepthin_tests::graphs::{self, fused};
 
 /// The plan for wide kernels, and the stored block of each application.
@@ -74,6 +74,10 @@ fn a_block_that_is_applied_again_asks_for_the_next_one() {
                     };
                     assert_eq!(ahead, expected, "{sharing:?}, application {i}");
                 }
+                if step.passes == Passes::SeveralTokens {
+                    assert!(places(&plan, step).is_empty(), "{sharing:?}, application {i}");
+                    continue;
+                }
                 let is_last = blocks.get(i + 1) != Some(&blocks[i]);
                 assert_eq!(lasts(&plan, step), vec![is_last; lasts(&plan, step).len()]);
             }
@@ -87,7 +91,8 @@ fn a_block_that_is_applied_again_asks_for_the_next_one() {
 /// What the one-token kernels of a plan's blocks ask for, and those of its head.
 fn asked(plan: &Plan) -> [Vec<Asks>; 2] {
     [&plan.body, &plan.head].map(|steps| {
-        let specs = steps.iter().map(|s| &plan.kernels[s.variants.last().unwrap().kernel].spec);
+        let steps = steps.iter().filter(|step| step.passes != Passes::SeveralTokens);
+        let specs = steps.map(|s| &plan.kernels[s.variants.last().unwrap().kernel].spec);
         let linear = specs.filter_map(|spec| match spec {
             Spec::Linear(linear) => Some(linear.asks),
             _ => None,
@@ -126,12 +131,14 @@ fn models_that_no_cache_keeps_ask_for_their_own_lines() {
         assert_eq!(asked(&plan), [expected, &[head]], "{vocab}, {sharing:?}");
         let said = plan.to_string().contains("asks for its own lines 192 bytes ahead");
         assert_eq!(said, head == Asks::Own, "{plan}");
-        let said =
-            plan.to_string().contains("asks with even and odd lines for those behind the op");
-        assert_eq!(said, expected == operands, "{plan}");
-        let said =
-            plan.to_string().contains("the operands of its matrices, and lets its own leave");
-        assert_eq!(said, expected == operands, "{plan}");
+        let repeats = expected == operands;
+        for said in [
+            " asks for lines behind `even` and `odd`",
+            " asks for lines behind `even` and `odd`, for the KV chunk at hand",
+            ", and lets its own lines leave first",
+        ] {
+            assert_eq!(plan.to_string().contains(said), repeats, "{said}, {plan}");
+        }
         // Kernels of several tokens are the same in every application.
         assert!(plan.kernels.iter().all(|kernel| !kernel.name.ends_with("_2")), "{plan}");
         if expected == [Asks::Own] {
@@ -146,6 +153,24 @@ fn models_that_no_cache_keeps_ask_for_their_own_lines() {
     assert!(90_000_000 + 4 * 1000 * block > 100_000_000, "{block} bytes a block");
     let (plan, _) = planned(&Model { vocab, sharing, depth: 4, ..tiny });
     assert_eq!(asked(&plan), [[Asks::Nothing], [Asks::Nothing]]);
+}
+
+#[test]
+fn the_text_of_a_plan_tells_which_block_is_asked_for() {
+    let shape = Model { width: 192, depth: 3, sharing: Sharing::Immediate(2), ..graphs::tiny() };
+    let (plan, _) = planned(&shape);
+    let text = plan.to_string();
+    let layers: Vec<&str> = text.split("// end of layer").collect();
+    let blocks = |layer: &str, lines: &str| -> Vec<u32> {
+        let found = layer.split(lines).skip(1);
+        found.map(|at| at.split(" of block ").nth(1).unwrap()[..1].parse().unwrap()).collect()
+    };
+    // Where a block is new, both are its own lines a distance on, which small blocks end before.
+    for (layer, even, odd) in [(1, 1, 0), (3, 2, 1), (5, 2, 2)] {
+        // The matrices of q, k and v, of the output, of gate and up, and of down.
+        assert_eq!(blocks(layers[layer], "even("), [even; 4], "layer {layer}, {text}");
+        assert_eq!(blocks(layers[layer], "odd("), [odd; 4], "layer {layer}, {text}");
+    }
 }
 
 #[test]
