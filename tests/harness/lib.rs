@@ -25,6 +25,7 @@ pub mod oracle;
 pub mod packed_file;
 pub mod packed_weights;
 pub mod piece_vocabulary;
+pub mod processor;
 pub mod program;
 pub mod project;
 pub mod real_model;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use deepthin::hw::system::System;
-use deepthin_runtime::threads::{MAX_THREADS, Pool, Worker};
+use deepthin_runtime::threads::{MAX_THREADS, Pool, Worker, YIELDING};
 use deepthin_tests::alone;
 use rustix::thread::CpuSet;
 
@@ -92,7 +92,7 @@ fn ten_thousand_jobs_in_a_row() {
     assert_eq!(sum.into_inner(), 3 * (9_999 * 10_000 / 2) + 10_000 * 3);
 }
 
-/// Pauses from nothing to far longer than a waiting thread spins: it wakes from each way of
+/// Pauses from nothing to longer than a waiting thread spins and yields: it wakes from each way of
 /// waiting, and those who come late find the others asleep.
 #[test]
 fn threads_that_wait_long_wake_up() {
@@ -100,6 +100,9 @@ fn threads_that_wait_long_wake_up() {
         let mixed = (worker.thread as u64 + 1).wrapping_mul(0x9e37_79b9)
             ^ round.wrapping_mul(2_654_435_761);
         match mixed % 5 {
+            _ if round % 40 == worker.thread as u64 => {
+                thread::sleep(YIELDING + Duration::from_millis(5));
+            }
             0 => thread::sleep(Duration::from_micros(mixed / 5 % 3000)),
             1 => assert!((0..mixed % 2000).all(|i| black_box(i) < 2000)),
             _ => (),

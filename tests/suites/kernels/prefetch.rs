@@ -1,5 +1,5 @@
-//! Lines that product kernels ask for: of weights those they read, no other, and none twice; of the
-//! KV cache those of the chunk at hand.
+//! Lines that product kernels ask for: of weights those they read, no other, and of codes once each;
+//! of the KV cache those of the chunk at hand.
 
 use std::collections::BTreeMap;
 
@@ -117,7 +117,7 @@ fn assert_asked(format: Format, activations: Activations, lanes: u32) {
             assert!(is_looped || asked.len() <= most, "{what}: {}", asked.len());
             halves.extend(asked);
         }
-        // A scale is read for each piece.
+        // A line of codes is read once, one of scales for each piece of columns that has some in it.
         let most = if format.codes().is_some() { COLUMNS / 32 } else { 1 };
         assert!(touched.asked.values().all(|times| *times <= most), "{what}");
         let often = touched.asked.values().filter(|times| **times > 1).count();
@@ -132,7 +132,7 @@ fn assert_asked(format: Format, activations: Activations, lanes: u32) {
 }
 
 #[test]
-fn every_line_of_a_share_is_asked_for_once() {
+fn every_line_of_a_share_is_asked_for_and_no_other() {
     for format in Format::ALL {
         for activations in [Activations::F32, Activations::Q8(Group::Of192)] {
             if activations != Activations::F32 && format.codes().is_none() {

@@ -28,6 +28,7 @@ use proptest::test_runner::TestRunner;
 use tempfile::TempDir;
 
 use super::super::kernels::planned;
+use super::check;
 
 /// Random numbers that are the same each time.
 struct Random(u64);
@@ -352,12 +353,19 @@ fn back_ends(lanes: u32) -> Vec<Wide> {
     all.into_iter().map(Result::unwrap).collect()
 }
 
-/// Kernels of all suites: drawn ones, those of test files, those of models.
+/// Kernels that are held against the interpreter: drawn ones, here; those of test files, those of
+/// models and the odd one, in other tests.
 fn kernels_of(lanes: u32) -> Vec<Verified> {
     let mut runner = TestRunner::deterministic();
-    let strategy = kernels::kernel(lanes);
-    let drawn = (0..300).map(|_| strategy.new_tree(&mut runner).unwrap().current());
-    let mut all: Vec<Verified> = drawn.map(|kernel| verify(kernel).unwrap()).collect();
+    let strategy = kernels::case(lanes);
+    let mut all = Vec::new();
+    for _ in 0..300 {
+        let case = strategy.new_tree(&mut runner).unwrap().current();
+        for machine in machines_of(lanes) {
+            check(machine, &case).unwrap();
+        }
+        all.push(verify(case.kernel).unwrap());
+    }
     for (_, text) in filetest::files(&filetest::directory("vir/run")) {
         let kernel = verify(deepthin_compiler::vir::parse(&text).unwrap()).unwrap();
         all.extend((kernel.lanes == lanes).then_some(kernel));

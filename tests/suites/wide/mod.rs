@@ -9,8 +9,8 @@ use deepthin::verify::Case;
 use deepthin::verify::machine::{Bench, KernelEngine as _, MachineCode};
 use deepthin_compiler::vir::verify;
 use deepthin_tests::cases::cases;
-use deepthin_tests::jit::{machines, machines_of};
-use deepthin_tests::kernels;
+use deepthin_tests::jit::{default_backend, machines, machines_of};
+use deepthin_tests::{kernels, processor};
 use proptest::prelude::*;
 
 /// A generated case on machine code, against the interpreter.
@@ -43,7 +43,12 @@ proptest! {
     }
 }
 
+/// All that the processor can run is tested, and the widest is taken where none is named.
 #[test]
-fn this_machine_has_back_ends() {
-    assert!(!machines().is_empty());
+fn every_back_end_of_the_processor_is_there() {
+    let tested: Vec<&str> = machines().iter().map(MachineCode::name).collect();
+    let all = processor::engines();
+    assert_eq!(tested, all);
+    let widest = all.iter().rfind(|name| **name != "avx2 without dot products");
+    assert_eq!(Some(&default_backend()), widest);
 }
